@@ -1,0 +1,61 @@
+# Each target first sets up .venv if need be. Needed: Python, Git and GNU make (on Windows, in Git Bash).
+SHELL := bash
+# UTF-8 on Windows too:
+export PYTHONUTF8 := 1
+
+ifeq ($(OS),Windows_NT)
+  PYTHON ?= python
+  BIN := .venv/Scripts
+else
+  PYTHON ?= python3
+  BIN := .venv/bin
+endif
+NBS ?= $(sort $(wildcard nbs/*.ipynb))
+README := README.md
+
+.PHONY: help run test lab docs readme clean
+
+help:  ## this list
+	@sed -nE 's/^([a-z]+):.*## /make \1	/p' Makefile
+
+run: .venv/.ready  ## train every model of the book and compare them (make run ARGS="--digits 2,4"; ARGS=--help lists the options)
+	@$(BIN)/mnist-ladder $(ARGS)
+
+# One process for each notebook, one after another, because notebooks measure time. nbdev-test says "Success." only
+# when it ran something, so a notebook that is not there counts as failed.
+test: .venv/.ready  ## run the notebooks as tests (make test NBS=nbs/00_tensors.ipynb; FLAGS=cuda runs those cells too)
+	@trap 'exit 130' INT; passed=0; failed=0; \
+	for nb in $(NBS); do \
+	  start=$$SECONDS; \
+	  if $(BIN)/nbdev-test $$nb --flags "$(FLAGS)" | grep '^Success' > /dev/null; \
+	  then result=ok; passed=$$((passed + 1)); else result=FAILED; failed=$$((failed + 1)); fi; \
+	  echo "$$nb: $$((SECONDS - start)) s, $$result"; \
+	done; \
+	echo "$$passed passed, $$failed failed"; \
+	[ $$passed -gt 0 ] && [ $$failed -eq 0 ]
+
+lab: .venv/.ready  ## open the notebooks in JupyterLab, which saves them clean
+	@$(BIN)/jupyter-lab --ContentsManager.pre_save_hook=nbdev.clean.clean_jupyter --LabApp.default_url=/lab/tree/nbs
+
+docs: .venv/.ready  ## build the site in _docs (needs Quarto)
+	@command -v quarto > /dev/null || { echo "make docs needs Quarto: https://quarto.org/docs/get-started/"; exit 1; }
+	@$(BIN)/nbdev-docs
+
+# The index notebook without its hidden cells and nbdev directives, its links seen from here instead of from nbs/.
+readme: .venv/.ready  ## make README.md from nbs/index.ipynb
+	@set -o pipefail; $(BIN)/jupyter-nbconvert --log-level=WARN --to markdown --stdout nbs/index.ipynb \
+	  --RegexRemovePreprocessor.patterns='(#\|.*\n)*#\|\s*(hide|export|default_exp)\b' \
+	| sed -E -e '/^#\|/d' -e 's~(\]\(|(src|href)=")(images/|[0-9]+_[a-z_]+\.ipynb)~\1nbs/\3~g' -e 's~(\]\(|(src|href)=")\.\./~\1~g' \
+	| cat -s > $(README)
+
+clean:  ## remove what was built; .venv and downloaded data stay
+	rm -rf _docs _proc build dist *.egg-info .hypothesis
+	find . -name .venv -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
+
+# Made again when these files change. The stamp comes last, so an interrupted set-up goes on where it stopped.
+.venv/.ready: settings.ini pyproject.toml setup.py
+	@echo "Setting up .venv; the first time this takes some minutes and some GB (PyTorch, fastai, JupyterLab)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]" || \
+	  { echo "Not finished: run make again, or delete .venv and name another Python, as in: make run PYTHON=python3.12"; exit 1; }
+	@touch $@
