@@ -25,17 +25,17 @@ from torch import tensor
 class DataError(ValueError): "A file or folder that can't be used as digits."
 class DownloadError(OSError): "A download that failed; nothing of it was kept."
 
-# %% ../nbs/90_data.ipynb #efa7ad15
-_ok_errors = (OSError, EOFError, zlib.error, tarfile.TarError, pickle.UnpicklingError, Image.DecompressionBombError)
+# %% ../nbs/90_data.ipynb #440c9909
+_unreadable = (OSError, EOFError, zlib.error, tarfile.TarError, pickle.UnpicklingError, Image.DecompressionBombError)
 
 @contextmanager
 def _naming(path, expected):
     "Turn an error of the libraries below us into a `DataError` that names `path` and what was `expected`."
     try: yield
-    except DataError: raise
-    except _ok_errors as e: raise DataError(f'{path} could not be read as {expected}: {type(e).__name__}: {e}') from e
+    except _unreadable as e:
+        raise DataError(f'{path} could not be read as {expected}: {type(e).__name__}: {e}') from e
 
-# %% ../nbs/90_data.ipynb #545f23c0
+# %% ../nbs/90_data.ipynb #167e8c55
 def _open(path):
     "Open `path` for reading bytes, through gzip if it is gzipped."
     with open(path, 'rb') as f: zipped = f.read(2) == b'\x1f\x8b'
@@ -49,9 +49,11 @@ def read_idx(
     with _naming(path, 'an IDX file'), _open(path) as f:
         magic = f.read(4)
         if len(magic) < 4 or magic[:3] != b'\0\0\x08' or magic[3] not in (1, 3):
-            raise DataError(f'{path} is not an IDX file of images or labels: it starts with {magic.hex(" ")}, expected 00 00 08 03 or 00 00 08 01')
+            raise DataError(f'{path} is not an IDX file of images or labels: it starts with {magic.hex(" ")}, '
+                            'expected 00 00 08 03 or 00 00 08 01')
         head = f.read(4*magic[3])
-        if len(head) < 4*magic[3]: raise DataError(f'{path} is cut off inside its header; get a whole copy')
+        if len(head) < 4*magic[3]:
+            raise DataError(f'{path} is cut off inside its header; get a whole copy')
         shape = tuple(int(n) for n in np.frombuffer(head, '>u4'))
         size = math.prod(shape)
         data = f.read(size) if size < 1<<33 else b''
@@ -61,9 +63,9 @@ def read_idx(
         f'{"more" if extra else f"{len(data):,}"}; get a whole copy')
     return np.frombuffer(data, np.uint8).reshape(shape)
 
-# %% ../nbs/90_data.ipynb #49efd10d
+# %% ../nbs/90_data.ipynb #da10ce09
 class Mnist(NamedTuple):
-    "Digits to train and to validate on, each a pair of uint8 images `(n,28,28)` and int64 labels `(n,)`, and the data's name."
+    "Digits to train and to validate with, each uint8 images `(n,28,28)` and int64 labels `(n,)`, and the data's name."
     train: tuple   # images and labels to learn from
     valid: tuple   # images and labels to measure with
     source: str    # 'MNIST' if the pixels are MNIST's, else what the data is
@@ -71,7 +73,8 @@ class Mnist(NamedTuple):
     @property
     def digits(self): return self.train[1].unique().tolist()
     def __repr__(self):
-        return f'{self.source}: {len(self.train[1]):,} digits to train on, {len(self.valid[1]):,} to validate with, of {self.digits}'
+        return (f'{self.source}: {len(self.train[1]):,} digits to train on, '
+                f'{len(self.valid[1]):,} to validate with, of {self.digits}')
 
 # %% ../nbs/90_data.ipynb #0a3539ee
 _mnist_md5 = dict(enumerate('''
@@ -92,19 +95,20 @@ def _digit_md5(parts, digit):
 def _is_mnist(parts):
     return all(_digit_md5(parts, d) == _mnist_md5[d] for d in parts['train'][1].unique().tolist())
 
-# %% ../nbs/90_data.ipynb #0a9a366a
+# %% ../nbs/90_data.ipynb #c9bbacba
 def _checked(parts, name):
     "Check shapes, types and labels of `parts`, and give back the data set with its name."
     for part,(x,y,n) in parts.items():
-        if x.ndim != 3 or x.shape[1:] != (28,28): raise DataError(f'{name}, {part}: images of shape {tuple(x.shape)}, expected (n, 28, 28)')
-        if len(x) != len(y): raise DataError(f'{name}, {part}: {len(x):,} images but {len(y):,} labels; the files do not belong together')
-        if not len(x): raise DataError(f'{name}, {part}: no images; expected at least one of each digit')
-        if y.min() < 0 or y.max() > 9: raise DataError(f'{name}, {part}: labels from {y.min()} to {y.max()}, expected digits 0 to 9')
+        def refuse(what): raise DataError(f'{name}, {part}: {what}')
+        if x.ndim != 3 or x.shape[1:] != (28, 28): refuse(f'images of shape {tuple(x.shape)}, expected (n, 28, 28)')
+        if len(x) != len(y): refuse(f'{len(x):,} images but {len(y):,} labels; the files do not belong together')
+        if not len(x): refuse('no images; expected at least one of each digit')
+        if y.min() < 0 or y.max() > 9: refuse(f'labels from {y.min()} to {y.max()}, expected digits 0 to 9')
     return dict(parts, source='MNIST' if _is_mnist(parts) else name)
 
-# %% ../nbs/90_data.ipynb #7f2f3c52
+# %% ../nbs/90_data.ipynb #243fb852
 def _idx_files(folder):
-    "The four IDX files in `folder`, as (part, kind) -> path; empty if there are none, a `DataError` if only some are there."
+    "The four IDX files in `folder`, as (part, kind) -> path; {} if there are none, a `DataError` if some are missing."
     res = {}
     for part,stem in dict(train='train', valid='t10k').items():
         for kind,axes in dict(images=3, labels=1).items():
@@ -112,34 +116,36 @@ def _idx_files(folder):
             found = [folder/o for o in names if (folder/o).exists()]
             res[part,kind] = found[0] if found else names[0]
     missing = [o for o in res.values() if isinstance(o, str)]
-    if missing and len(missing) < 4: raise DataError(f'{folder} lacks {", ".join(missing)} (or the same with .gz); MNIST is four files')
+    if missing and len(missing) < 4:
+        raise DataError(f'{folder} lacks {", ".join(missing)} (or the same with .gz); MNIST is four files')
     return {} if missing else res
 
 def _read_idx_files(files, name):
     parts = {}
     for part in ('train', 'valid'):
         x,y = (tensor(read_idx(files[part,kind])) for kind in ('images', 'labels'))
-        if y.ndim != 1: raise DataError(f'{files[part,"labels"]} holds {y.ndim} axes, expected labels: one axis')
+        if y.ndim != 1: raise DataError(f'{files[part,"labels"]} has {y.ndim} axes, expected one: labels')
         parts[part] = x, y.long(), torch.arange(len(y))
     return _checked(parts, name)
 
-# %% ../nbs/90_data.ipynb #d61faa4c
+# %% ../nbs/90_data.ipynb #fe831e1a
 def read_image(
     path,  # an image file of 28×28 pixels, of any format that Pillow reads
 ) -> np.ndarray:  # uint8 `(28,28)`
     "Read one grey 28×28 image; a `DataError` names a file that is none."
     with _naming(path, 'an image'), Image.open(path) as im:
-        if im.size != (28, 28): raise DataError(f'{path} has {im.width}×{im.height} pixels, expected 28×28 (for your own pictures use `load_image`)')
+        if im.size != (28, 28): raise DataError(
+            f'{path} has {im.width}×{im.height} pixels, expected 28×28 (for your own pictures use `load_image`)')
         return np.array(im.convert('L'))
 
-# %% ../nbs/90_data.ipynb #264a23d8
+# %% ../nbs/90_data.ipynb #14a33ef3
 _part_names = dict(train=('train', 'training'), valid=('valid', 'testing'))
 
 def _layout(folder):
-    "The folder with `train` and `valid` in it: `folder` or its only subfolder; None if it is neither."
+    "The folders `train` and `valid` in `folder` or in its only subfolder, as a dict; None if they are in neither."
     subs = [o for o in folder.iterdir() if o.is_dir() and not o.name.startswith('.')]
     for root in [folder] + (subs if len(subs) == 1 else []):
-        parts = {part: next((root/o for o in names if (root/o).is_dir()), None) for part,names in _part_names.items()}
+        parts = {k: next((root/o for o in names if (root/o).is_dir()), None) for k,names in _part_names.items()}
         if all(parts.values()): return parts
 
 def _number(file): return (0, int(file.stem)) if file.stem.isdecimal() else (1, file.stem)
@@ -147,10 +153,10 @@ def _number(file): return (0, int(file.stem)) if file.stem.isdecimal() else (1, 
 def _read_part(folder):
     digits = sorted(o for o in folder.iterdir() if o.is_dir() and not o.name.startswith('.'))
     odd = [o.name for o in digits if o.name not in map(str, range(10))]
-    if odd: raise DataError(f'{folder} has a folder named {odd[0]!r}, expected one folder a digit, named 0 to 9')
+    if odd: raise DataError(f'{folder} has a folder {odd[0]!r}, expected one folder a digit, named 0 to 9')
     files = [(f, int(d.name)) for d in digits for f in d.glob('*.png') if not f.name.startswith('.')]
-    empty = [o for o in digits if not any(y == int(o.name) for _,y in files)]
-    if empty or not files: raise DataError(f'{empty[0] if empty else folder} holds no .png file, expected the images of one digit')
+    empty = [o for o in digits if not any(y == int(o.name) for _,y in files)] or ([] if files else [folder])
+    if empty: raise DataError(f'{empty[0]} holds no .png file, expected the images of one digit')
     files.sort(key=lambda o: (_number(o[0]), o[1]))
     named = all(_number(f)[0] == 0 for f,_ in files)
     n = tensor([int(f.stem) for f,_ in files]) if named else torch.arange(len(files))
@@ -159,39 +165,46 @@ def _read_part(folder):
 def _read_folder(layout, name):
     parts = {part: _read_part(folder) for part,folder in layout.items()}
     has = {part: p[1].unique().tolist() for part,p in parts.items()}
-    if has['train'] != has['valid']: raise DataError(f'{name}: train has the digits {has["train"]} but valid has {has["valid"]}, expected the same')
+    if has['train'] != has['valid']: raise DataError(
+        f'{name}: train has the digits {has["train"]} but valid has {has["valid"]}, expected the same')
     return _checked(parts, name)
 
-# %% ../nbs/90_data.ipynb #e796420b
+# %% ../nbs/90_data.ipynb #25d63a1a
 def _read_archive(file, name):
     with TemporaryDirectory() as tmp, _naming(file, 'a .tgz archive'):
         with tarfile.open(file) as tar:
             for m in tar:
-                if m.name.startswith(('/', '\\')): raise DataError(f'{file}: its member {m.name!r} would be written outside of the folder; this archive is not safe')
+                if m.name.startswith(('/', '\\')): raise DataError(
+                    f'{file}: its member {m.name!r} would be written outside of the folder; this archive is not safe')
             tar.extractall(tmp, filter='data')
         layout = _layout(Path(tmp))
-        if not layout: raise DataError(f'{file} holds no folders train/ and valid/ with one folder a digit in each')
+        if not layout: raise DataError(f'{file} holds no folders train/ and valid/, expected one folder a digit in each')
         try: return _read_folder(layout, name)
         except DataError as e: raise DataError(f'in {file}: {e}'.replace(f'{tmp}{os.sep}', '')) from e
 
-# %% ../nbs/90_data.ipynb #5bb67080
+# %% ../nbs/90_data.ipynb #87ee800b
 class _ArraysOnly(pickle.Unpickler):
-    _builds_arrays = {('multiarray', '_reconstruct'), ('numeric', '_frombuffer'), ('numpy', 'ndarray'), ('numpy', 'dtype'), ('_codecs', 'encode')}
+    _allowed = ('numpy._core.multiarray._reconstruct', 'numpy._core.numeric._frombuffer',
+                'numpy.ndarray', 'numpy.dtype', '_codecs.encode')
     def find_class(self, module, name):
-        if (module.split('.')[-1], name) not in self._builds_arrays or module.split('.')[0] not in ('numpy', '_codecs'):
-            raise pickle.UnpicklingError(f'it names {module}.{name}, and a data set needs only NumPy arrays; this pickle is not safe')
-        return super().find_class(module.replace('numpy.core', 'numpy._core'), name)
+        module = module.replace('numpy.core', 'numpy._core')           # its name since NumPy 2
+        if f'{module}.{name}' not in self._allowed: raise pickle.UnpicklingError(
+            f'it names {module}.{name}, and a data set needs only NumPy arrays; this pickle is not safe')
+        return super().find_class(module, name)
 
 def _read_pickle(file, name):
     with _naming(file, 'mnist.pkl.gz'), _open(file) as f: splits = _ArraysOnly(f, encoding='latin1').load()
     try: xs,ys = zip(*[(np.asarray(x), np.asarray(y)) for x,y in splits])
     except (TypeError, ValueError): xs = ys = ()
-    if len(xs) != 3 or any(x.ndim != 2 or x.shape[1] != 784 or x.dtype.kind != 'f' or y.dtype.kind not in 'iu' for x,y in zip(xs, ys)):
-        raise DataError(f'{file} does not hold three pairs of float images (n, 784) and integer labels (n,), as mnist.pkl.gz does')
-    def part(x, y): return tensor(x*256).round().clamp(0, 255).byte().view(-1, 28, 28), tensor(y).long(), torch.arange(len(y))
-    return _checked(dict(train=part(np.concatenate(xs[:2]), np.concatenate(ys[:2])), valid=part(xs[2], ys[2])), name)
+    def fits(x, y): return x.ndim == 2 and x.shape[1] == 784 and x.dtype.kind == 'f' and y.ndim == 1 and y.dtype.kind in 'iu'
+    if len(xs) != 3 or not all(map(fits, xs, ys)): raise DataError(
+        f'{file} does not hold three pairs of float images (n, 784) and integer labels (n,), as mnist.pkl.gz does')
+    def part(xs, ys):
+        x,y = tensor(np.concatenate(xs)*256).round().clamp(0, 255).byte(),tensor(np.concatenate(ys)).long()
+        return x.view(-1, 28, 28), y, torch.arange(len(y))
+    return _checked(dict(train=part(xs[:2], ys[:2]), valid=part(xs[2:], ys[2:])), name)
 
-# %% ../nbs/90_data.ipynb #dfa33f6a
+# %% ../nbs/90_data.ipynb #161cb053
 EMBEDDED = 'scikit-learn digits'
 
 def _embedded():
@@ -200,8 +213,8 @@ def _embedded():
     x = F.interpolate(tensor(d.images).float()[:,None]*255/16, size=20, mode='bicubic')[:,0]
     x = F.pad(x.round().clamp(0, 255).byte(), (4, 4, 4, 4))
     y = tensor(d.target).long()
-    n = torch.arange(len(y))
-    return _checked(dict(train=(x[:-600], y[:-600], n[:-600]), valid=(x[-600:], y[-600:], n[-600:])), EMBEDDED)
+    all_three = x, y, torch.arange(len(y))
+    return _checked(dict(train=tuple(o[:-600] for o in all_three), valid=tuple(o[-600:] for o in all_three)), EMBEDDED)
 
 # %% ../nbs/90_data.ipynb #30ad0801
 def _cache(*parts): return xdg_cache_home().joinpath('mnist_from_scratch', *parts)
@@ -230,24 +243,24 @@ def _cached(files, make):
     with _made_whole(file) as new: torch.save(data, new)
     return data
 
-# %% ../nbs/90_data.ipynb #24706fe5
+# %% ../nbs/90_data.ipynb #d4d4511d
 def _from_path(path):
     "The data set at `path`, told apart by what is there."
-    path = Path(path).expanduser()
-    what = ("a folder with MNIST's four IDX files, a folder or .tgz in the MNIST_SAMPLE layout (train/3/*.png, valid/7/*.png), "
-            "or mnist.pkl.gz; or 'embedded' for the digits that come with scikit-learn")
-    try: exists = path.exists()
-    except OSError as e: raise DataError(f'{path} could not be looked at ({e}), expected {what}') from e
-    if not exists: raise DataError(f'{path} does not exist, expected {what}. Check `path=` or the environment variable MNIST_PATH')
+    path = Path(path).expanduser().absolute()
+    what = ("a folder with MNIST's four IDX files, a folder or .tgz in the MNIST_SAMPLE layout (train/3/*.png, "
+            "valid/7/*.png), or mnist.pkl.gz; or 'embedded' for the digits that come with scikit-learn")
     with _naming(path, what):
-        if path.is_dir():
-            if files := _idx_files(path): return _cached(files.values(), lambda: _read_idx_files(files, path.resolve().name))
-            if layout := _layout(path): return _read_folder(layout, path.resolve().name)
-            raise DataError(f'{path} holds {", ".join(sorted(o.name for o in path.iterdir())[:5]) or "nothing"}, expected {what}')
-        read = _read_archive if tarfile.is_tarfile(path) else _read_pickle
-        return _cached([path], lambda: read(path, path.name))
+        if not path.exists(): raise DataError(
+            f'{path} does not exist, expected {what}. Check `path=` or the environment variable MNIST_PATH')
+        if not path.is_dir():
+            read = _read_archive if tarfile.is_tarfile(path) else _read_pickle
+            return _cached([path], lambda: read(path, path.name))
+        if files := _idx_files(path): return _cached(files.values(), lambda: _read_idx_files(files, path.name))
+        if layout := _layout(path): return _read_folder(layout, path.name)
+        held = ', '.join(sorted(o.name for o in path.iterdir())[:5]) or 'nothing'
+        raise DataError(f'{path} holds {held}, expected {what}')
 
-# %% ../nbs/90_data.ipynb #e88e1f7d
+# %% ../nbs/90_data.ipynb #d769b44a
 def download(
     url,  # what to fetch
     dest,  # the file to make
@@ -259,54 +272,55 @@ def download(
     "Download a file, whole and verified; otherwise raise `DownloadError` and leave nothing."
     from fastdownload import download_url
     dest = Path(dest)
+    def fail(why): raise DownloadError(f'{url} could not be downloaded: {why}; nothing of it was kept')
     with _made_whole(dest) as new:
         try: download_url(url, new, timeout=timeout)
-        except (OSError, HTTPException, NameError) as e:
-            why = (str(e) or type(e).__name__).splitlines()[0]
-            if isinstance(e, NameError):   # fastcore 2.2.39 means to raise ContentTooShortError and has not imported it
-                if 'ContentTooShortError' not in why: raise
-                why = 'retrieval incomplete: it was cut off in the middle'
-            raise DownloadError(f'{url} could not be downloaded: {why}') from e
-        with open(new, 'rb') as f: got = new.stat().st_size, hashlib.md5(f.read(first), usedforsecurity=False).hexdigest()
-        if got != (size, md5): raise DownloadError(f'{url} gave {got[0]:,} bytes with MD5 {got[1]}, expected {size:,} with {md5}: it was changed on its way or replaced; nothing was kept')
+        except (OSError, HTTPException) as e: fail((str(e) or type(e).__name__).splitlines()[0])
+        except NameError as e:     # fastcore 2.2.39 wants to raise ContentTooShortError and has not imported it
+            if e.name != 'ContentTooShortError': raise
+            fail('it was cut off in the middle')
+        with open(new, 'rb') as f: got = hashlib.md5(f.read(first), usedforsecurity=False).hexdigest()
+        if (new.stat().st_size, got) != (size, md5):
+            fail(f'got {new.stat().st_size:,} bytes with MD5 {got}, expected {size:,} with {md5}')
     return dest
 
-# %% ../nbs/90_data.ipynb #28618751
+# %% ../nbs/90_data.ipynb #51e3ec20
 class _Remote(NamedTuple):
-    "One way to get digits: what it holds, and url, size, MD5 and how much the MD5 covers of each file."
-    digits: set
-    files: list
+    "One way to get digits over the network."
+    digits: set    # what it holds
+    files: list    # for each file what `download` wants: url, size, md5, first
+    @property
+    def dests(self): return [_cache('downloads', o[0].split('/')[-1]) for o in self.files]
+    @property
+    def path(self): return self.dests[0] if len(self.files) == 1 else _cache('downloads')
 
-_idx_url = 'https://ossci-datasets.s3.amazonaws.com/mnist/'
+_sample,_idx = 'https://s3.amazonaws.com/fast-ai-sample/','https://ossci-datasets.s3.amazonaws.com/mnist/'
 REMOTES = [
-    _Remote({3, 7}, [('https://s3.amazonaws.com/fast-ai-sample/mnist_sample.tgz', 3214948, '2dbc7ec6f9259b583af0072c55816a88', 2**20)]),
+    _Remote({3, 7}, [(_sample + 'mnist_sample.tgz', 3214948, '2dbc7ec6f9259b583af0072c55816a88', 2**20)]),
     _Remote(set(range(10)), [
-        (_idx_url + 'train-images-idx3-ubyte.gz', 9912422, 'f68b3c2dcbeaaa9fbdd348bbdeb94873', -1),
-        (_idx_url + 'train-labels-idx1-ubyte.gz', 28881, 'd53e105ee54ea40749a09fcbcd1e9432', -1),
-        (_idx_url + 't10k-images-idx3-ubyte.gz', 1648877, '9fb629c4189551a2d022fa330f9573f3', -1),
-        (_idx_url + 't10k-labels-idx1-ubyte.gz', 4542, 'ec29112dd5afa0611ce80d1b7f02629c', -1)])]
+        (_idx + 'train-images-idx3-ubyte.gz', 9912422, 'f68b3c2dcbeaaa9fbdd348bbdeb94873', -1),
+        (_idx + 'train-labels-idx1-ubyte.gz', 28881, 'd53e105ee54ea40749a09fcbcd1e9432', -1),
+        (_idx + 't10k-images-idx3-ubyte.gz', 1648877, '9fb629c4189551a2d022fa330f9573f3', -1),
+        (_idx + 't10k-labels-idx1-ubyte.gz', 4542, 'ec29112dd5afa0611ce80d1b7f02629c', -1)])]
 
-# %% ../nbs/90_data.ipynb #7063daf5
+# %% ../nbs/90_data.ipynb #f1b87864
 _unreachable = {}
 
 def _downloaded(digits, timeout=20):
     "MNIST from the cache or the network, as a path for `_from_path`; a `DownloadError` if neither has it."
     ways = [o for o in REMOTES if o.digits >= set(digits)]
-    def home(way): return _cache('downloads', *(['idx'] if len(way.files) > 1 else [way.files[0][0].split('/')[-1]]))
-    def dests(way): return [home(way) if len(way.files) == 1 else home(way)/f[0].split('/')[-1] for f in way.files]
-    for way in reversed(ways):
-        if all(o.exists() for o in dests(way)): return home(way)
     for way in ways:
-        url = way.files[0][0]
-        if url in _unreachable: continue
+        if all(o.exists() for o in way.dests): return way.path
+    for way in ways:
         try:
-            for dest,file in zip(dests(way), way.files):
-                if not dest.exists(): download(file[0], dest, *file[1:], timeout=timeout)
-            return home(way)
-        except DownloadError as e: _unreachable[url] = str(e)
-    raise DownloadError('; '.join(_unreachable[o.files[0][0]] for o in ways))
+            for dest,(url,*rest) in zip(way.dests, way.files):
+                if url in _unreachable: raise DownloadError(_unreachable[url])
+                if not dest.exists(): download(url, dest, *rest, timeout=timeout)
+            return way.path
+        except DownloadError as e: _unreachable[url],why = str(e),e
+    raise why
 
-# %% ../nbs/90_data.ipynb #c445b664
+# %% ../nbs/90_data.ipynb #4fd0684e
 _said = set()
 
 def _say(line):
@@ -319,9 +333,10 @@ def _check_digits(digits):
     try: res = sorted({int(o) for o in digits if int(o) == o})
     except (TypeError, ValueError): res = []
     if not res or len(res) != len(list(digits)) or not all(0 <= o <= 9 for o in res):
-        raise DataError(f'digits={digits!r}: expected different whole numbers from 0 to 9, such as (3, 7)')
+        raise DataError(f'digits={digits!r}, expected different whole numbers from 0 to 9, such as (3, 7)')
     return res
 
+# %% ../nbs/90_data.ipynb #43183b2b
 def _all_digits(digits, path):
     "The data that `path` or our own search gives, with all its digits."
     path = path or os.environ.get('MNIST_PATH')
@@ -339,14 +354,15 @@ def _load(digits, path):
     if digits is not None: digits = _check_digits(digits)
     data = _all_digits(digits, path)
     has = data['train'][1].unique().tolist()
-    if lacking := set(digits or has) - set(has): raise DataError(f'{data["source"]} has the digits {has}, and you asked for {sorted(lacking)} too')
+    if lacking := sorted(set(digits or has) - set(has)):
+        raise DataError(f'{data["source"]} has the digits {has}, and you asked for {lacking} too')
     return data, digits or has
 
-# %% ../nbs/90_data.ipynb #6a264073
+# %% ../nbs/90_data.ipynb #6067c4f8
 def load_mnist(
     digits=None,  # which digits to keep, such as `(3, 7)`; all that the data has if None
-    path=None,  # where the data is (else `MNIST_PATH`, the cache, a download, scikit-learn's digits); 'embedded' for the last
-) -> Mnist:  # `.train` and `.valid`: uint8 images `(n,28,28)`, int64 labels `(n,)`; `.source`: the data's name
+    path=None,  # where the data is; else `MNIST_PATH`, the cache, a download, or scikit-learn's digits ('embedded')
+) -> Mnist:  # `.train`, `.valid`: uint8 images `(n,28,28)`, int64 labels `(n,)`; `.source`: the data's name
     "Handwritten digits as tensors; `DataError` if `path` or `digits` can't be used."
     data,digits = _load(digits, path)
     def part(x, y, n):
@@ -354,7 +370,7 @@ def load_mnist(
         return (x, y) if keep.all() else (x[keep], y[keep])
     return Mnist(part(*data['train']), part(*data['valid']), data['source'])
 
-# %% ../nbs/90_data.ipynb #07ebf052
+# %% ../nbs/90_data.ipynb #558a138f
 def _write_folder(data, digits, folder):
     "Write the images of `digits` as PNG files below `folder`, and `labels.csv` beside them."
     rows = ['name,label']
@@ -369,7 +385,7 @@ def _write_folder(data, digits, folder):
 def mnist_sample(
     digits=(3, 7),  # which digits
     path=None,  # where the data is, as for `load_mnist`
-) -> Path:  # a folder with `train/3/*.png`, `valid/7/*.png` and so on, and `labels.csv` with the columns name and label
+) -> Path:  # a folder with `train/3/*.png`, `valid/7/*.png` and so on, and `labels.csv` (name, label)
     "Handwritten digits as a folder of 28×28 grey PNG files in fastai's MNIST_SAMPLE layout."
     data,digits = _load(digits, path)
     md5 = hashlib.sha256(''.join(_digit_md5(data, d) for d in digits).encode()).hexdigest()[:8]
@@ -378,20 +394,24 @@ def mnist_sample(
         with _made_whole(folder) as new: _write_folder(data, digits, new)
     return folder
 
-# %% ../nbs/90_data.ipynb #0aacd4fb
+# %% ../nbs/90_data.ipynb #49d6b7e5
 def get_data(
     path=None,  # where the data is, as for `load_mnist`
-) -> tuple:  # x_train `(50000,784)`, y_train `(50000,)`, x_valid `(10000,784)`, y_valid `(10000,)` for MNIST
-    "MNIST's training digits as flat float32 rows in 0..1 and int64 labels, split 5 to 1 as in mnist.pkl.gz."
+) -> tuple:  # for MNIST x_train `(50000,784)`, y_train `(50000,)`, x_valid `(10000,784)`, y_valid `(10000,)`
+    "The training digits as flat float32 rows in 0..1 and int64 labels, split 5 to 1 as in mnist.pkl.gz."
     x,y = load_mnist(path=path).train
     x,n = x.view(len(x), -1).float()/256, len(x)*5//6
     return x[:n], y[:n], x[n:], y[n:]
 
-# %% ../nbs/90_data.ipynb #71c7fab4
+# %% ../nbs/90_data.ipynb #8c2e1f62
+def _centre(x):
+    "The row and the column of the centre of mass of `x` `(h,w)`."
+    return [(x.sum(1-axis)@torch.arange(float(n))/x.sum()).item() for axis,n in enumerate(x.shape)]
+
 def load_image(
     path,  # an image file of any size, in colour or grey, dark on light or light on dark
 ) -> torch.Tensor:  # uint8 `(28,28)`, light on black, centred by mass like MNIST
-    "Read a picture of one digit as MNIST's makers would have; a `DataError` names a file that is no image or has nothing in it."
+    "Read a picture of one digit as MNIST's makers would have; a `DataError` if it is no image or has nothing in it."
     with _naming(path, 'an image'), Image.open(path) as im:
         im = ImageOps.exif_transpose(im).convert('RGBA')
         im = Image.alpha_composite(Image.new('RGBA', im.size, 'white'), im).convert('L')
@@ -400,10 +420,11 @@ def load_image(
     paper = torch.cat([x[0], x[-1], x[:,0], x[:,-1]]).median()
     x = (x - paper).abs()
     if x.max() < 30: raise DataError(f'{path} is (nearly) one shade of grey: no digit was found in it')
-    x = (x/x.max() - 0.2).clamp(min=0)/0.8                           # (h, w), ink in 0..1, faint paper gone
-    rows,cols = (x.amax(1) > 0.2).nonzero()[:,0], (x.amax(0) > 0.2).nonzero()[:,0]
+    x = (x/x.max() - 0.2).clamp(min=0)/0.8                # (h, w), ink in 0..1, faint paper gone
+    rows,cols = (x.amax(1) > 0.2).nonzero()[:,0],(x.amax(0) > 0.2).nonzero()[:,0]
     x = x[rows[0]:rows[-1]+1, cols[0]:cols[-1]+1]
     h,w = (max(1, round(20*o/max(x.shape))) for o in x.shape)
     x = F.interpolate(x[None,None], size=(h, w), mode='bilinear', antialias=True)[0,0].clamp(0, 1)
-    top,left = (int((13.5 - (x.sum(1-axis)*torch.arange(n)).sum()/x.sum()).round().clamp(0, 28-n)) for axis,n in enumerate((h, w)))
+    row,col = _centre(x)
+    top,left = min(max(round(13.5 - row), 0), 28-h),min(max(round(13.5 - col), 0), 28-w)
     return F.pad((x*255).round().byte(), (left, 28-w-left, top, 28-h-top))
