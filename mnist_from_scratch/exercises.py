@@ -14,25 +14,26 @@ from pathlib import Path
 
 from fastcore.nbio import read_nb
 
-# %% ../nbs/93_exercises.ipynb #dd0d42b2
+# %% ../nbs/93_exercises.ipynb #235835b8
 @contextmanager
 def exercise(
     name: str,  # what the exercise is called, by habit the name of its function
 ):
-    "Check an attempt at an exercise: say if it was not tried yet or is correct, and let the check's own error through if it is wrong."
+    "Check an attempt at an exercise: say if it is untried or correct; if it is wrong, the check's own error shows why."
     try: yield
     except NotImplementedError: print(f'{name}: not tried yet')
     else: print(f'{name}: correct')
 
-# %% ../nbs/93_exercises.ipynb #ee1a648f
+# %% ../nbs/93_exercises.ipynb #016d1496
 def _folds(text, title):
     "The Python blocks in each fold of `text` whose summary begins with `title`, one string a fold."
     folds = re.findall(r'<details>\s*<summary>(.*?)</summary>(.*?)</details>', text, re.S)
-    return ['\n'.join(re.findall(r'```python\n(.*?)```', body, re.S)) for summary,body in folds if summary.startswith(title)]
+    def code(body): return '\n'.join(re.findall(r'```python\n(.*?)```', body, re.S))
+    return [code(body) for summary,body in folds if summary.startswith(title)]
 
 def read_exercises(
     nb,  # path of a notebook
-) -> list:  # a dict for each exercise: name, stub, check (source code), solutions, wrongs (lists of source code)
+) -> list:  # a dict for each exercise: name; stub and check, source code; solutions and wrongs, lists of it
     "The exercises of a notebook, in their order."
     res,stub = [],None
     for cell in read_nb(nb).cells:
@@ -46,7 +47,7 @@ def read_exercises(
             stub = None
     return res
 
-# %% ../nbs/93_exercises.ipynb #cf008b56
+# %% ../nbs/93_exercises.ipynb #78ed4078
 def _outcome(attempt, check, ns):
     "Run `attempt` and then `check` in a copy of `ns`; None if nothing was raised, else the error."
     @contextmanager
@@ -56,21 +57,29 @@ def _outcome(attempt, check, ns):
     try: exec(check, ns)
     except Exception as e: return e
 
+def _prove(e, ns):
+    "Prove one exercise of `read_exercises`."
+    name = e['name']
+    assert len(e['solutions']) == 1 and e['wrongs'], f'{name}: expected one fold "Solution", and some "A wrong turn"'
+    out = _outcome(e['stub'], e['check'], ns)
+    assert isinstance(out, NotImplementedError), f'{name}: the untouched stub gives {out!r}, expected NotImplementedError'
+    out = _outcome(e['solutions'][0], e['check'], ns)
+    assert out is None, f'{name}: the solution fails: {out!r}'
+    for wrong in e['wrongs']:
+        out = _outcome(wrong, e['check'], ns)
+        assert out is not None and not isinstance(out, (NotImplementedError, NameError)), \
+            f'{name}: a wrong turn gives {out!r}, expected that the check fails'
+
+# %% ../nbs/93_exercises.ipynb #0295a24a
 def prove_exercises(
     nb,  # file name of the notebook that this is called in
     ns: dict,  # its `globals()`
 ):
-    "Show that each exercise's solution passes, its stub says it was not tried, and its wrong turns fail; `AssertionError` if not."
-    if not (Path(nb).exists() or os.environ.get('IN_TEST')): return print(f'{nb} is not in this folder, so its exercises are not proven here')
+    "Show that each exercise's stub waits, its solution passes and its wrong turns fail; `AssertionError` if not."
+    if not Path(nb).exists() and not os.environ.get('IN_TEST'):
+        return print(f'{nb} is not in this folder, so its exercises are not proven here')
     found = read_exercises(nb)
     assert found, f'{nb} has no exercises'
-    for e in found:
-        assert len(e['solutions']) == 1 and e['wrongs'], f'{e["name"]}: expected one fold "Solution" and at least one "A wrong turn"'
-        out = _outcome(e['stub'], e['check'], ns)
-        assert isinstance(out, NotImplementedError), f'{e["name"]}: the untouched stub gives {out!r}, expected NotImplementedError'
-        out = _outcome(e['solutions'][0], e['check'], ns)
-        assert out is None, f'{e["name"]}: the solution fails: {out!r}'
-        for wrong in e['wrongs']:
-            out = _outcome(wrong, e['check'], ns)
-            assert out is not None and not isinstance(out, (NotImplementedError, NameError)), f'{e["name"]}: a wrong turn gives {out!r}, expected that the check fails'
-    print(f'{len(found)} exercises proven: each stub waits, each solution passes, {sum(len(e["wrongs"]) for e in found)} wrong turns fail')
+    for e in found: _prove(e, ns)
+    print(f'{len(found)} exercises proven: each stub waits, each solution passes, '
+          f'{sum(len(e["wrongs"]) for e in found)} wrong turns fail')
