@@ -2,6 +2,8 @@
 SHELL := bash
 # UTF-8 on Windows too:
 export PYTHONUTF8 := 1
+# A relative MNIST_PATH is meant from here, and the notebooks run in nbs:
+MNIST_FROM_HERE := case "$$MNIST_PATH" in ""|embedded|/*|?:*) ;; *) export MNIST_PATH="$$PWD/$$MNIST_PATH";; esac;
 
 ifeq ($(OS),Windows_NT)
   PYTHON ?= python
@@ -24,7 +26,7 @@ run: .venv/.ready  ## train every model of the book and compare them (make run A
 # One process for each notebook, one after another, because notebooks measure time. nbdev-test says "Success." only
 # when it ran something, so a notebook that is not there counts as failed.
 test: .venv/.ready  ## run the notebooks as tests (make test NBS=nbs/00_tensors.ipynb; FLAGS=cuda runs those cells too)
-	@trap 'exit 130' INT; passed=0; failed=0; \
+	@$(MNIST_FROM_HERE) trap 'exit 130' INT; passed=0; failed=0; \
 	for nb in $(NBS); do \
 	  start=$$SECONDS; \
 	  if $(BIN)/nbdev-test $$nb --flags "$(FLAGS)" | grep '^Success' > /dev/null; \
@@ -35,7 +37,7 @@ test: .venv/.ready  ## run the notebooks as tests (make test NBS=nbs/00_tensors.
 	[ $$passed -gt 0 ] && [ $$failed -eq 0 ]
 
 lab: .venv/.ready  ## open the notebooks in JupyterLab, which saves them clean
-	@$(BIN)/jupyter-lab --ContentsManager.pre_save_hook=nbdev.clean.clean_jupyter --LabApp.default_url=/lab/tree/nbs
+	@$(MNIST_FROM_HERE) $(BIN)/jupyter-lab --ContentsManager.pre_save_hook=nbdev.clean.clean_jupyter --LabApp.default_url=/lab/tree/nbs
 
 docs: .venv/.ready  ## build the site in _docs (needs Quarto)
 	@command -v quarto > /dev/null || { echo "make docs needs Quarto: https://quarto.org/docs/get-started/"; exit 1; }
@@ -46,7 +48,7 @@ readme: .venv/.ready  ## make README.md from nbs/index.ipynb
 	@set -o pipefail; $(BIN)/jupyter-nbconvert --log-level=WARN --to markdown --stdout nbs/index.ipynb \
 	  --RegexRemovePreprocessor.patterns='(#\|.*\n)*#\|\s*(hide|export|default_exp)\b' \
 	| sed -E -e '/^#\|/d' -e 's~(\]\(|(src|href)=")(images/|[0-9]+_[a-z_]+\.ipynb)~\1nbs/\3~g' -e 's~(\]\(|(src|href)=")\.\./~\1~g' \
-	| cat -s > $(README)
+	| awk '/^```/ { open = !open; if (open && $$0 == "```") $$0 = "```python" } 1' | cat -s > $(README)
 
 clean:  ## remove what was built; .venv and downloaded data stay
 	rm -rf _docs _proc build dist *.egg-info .hypothesis
