@@ -229,7 +229,7 @@ def _made_whole(dest):
         except OSError:
             if not dest.exists(): raise
 
-# %% ../nbs/90_data.ipynb #b4344864
+# %% ../nbs/90_data.ipynb #76d632f8
 def _cached(files, make):
     "The data set that `make()` reads from `files`, from the cache if these same files were read before."
     stats = [(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
@@ -237,7 +237,7 @@ def _cached(files, make):
     if file.exists():
         try: return torch.load(file, weights_only=True)
         except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as e:
-            print(f'{file} is damaged ({type(e).__name__}) and is made again')
+            print(f'{file.name} in the cache is damaged ({type(e).__name__}) and is made again')
             file.unlink()
     data = make()
     with _made_whole(file) as new: torch.save(data, new)

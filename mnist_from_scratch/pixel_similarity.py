@@ -7,12 +7,12 @@ Docs: https://mnist-from-scratch.github.io/mnist_from_scratch/pixel_similarity.h
 # %% auto #0
 __all__ = ['l1_distance', 'l2_distance', 'accuracy', 'PixelSimilarity', 'confusion_matrix']
 
-# %% ../nbs/01_pixel_similarity.ipynb #41468176
+# %% ../nbs/01_pixel_similarity.ipynb #7a3abbc3
 import torch, torch.nn.functional as F
 from fastcore.basics import patch
 from torch import tensor
 
-# %% ../nbs/01_pixel_similarity.ipynb #4b5bb551
+# %% ../nbs/01_pixel_similarity.ipynb #1abc8abc
 def _float(x): return x if x.is_floating_point() else x.float()
 
 def l1_distance(
@@ -29,7 +29,7 @@ def l2_distance(
     "Root mean squared difference of images, over their last two axes; bytes are converted first."
     return ((_float(a) - _float(b))**2).mean((-1, -2)).sqrt()
 
-# %% ../nbs/01_pixel_similarity.ipynb #433212bc
+# %% ../nbs/01_pixel_similarity.ipynb #6d89739f
 def _same_shape(preds, targs):
     if preds.shape != targs.shape: raise ValueError(
         f'predictions have the shape {tuple(preds.shape)} and targets {tuple(targs.shape)}; '
@@ -44,7 +44,7 @@ def accuracy(
     if not len(targs): raise ValueError('accuracy of no predictions at all; expected at least one')
     return (preds == targs).float().mean().item()
 
-# %% ../nbs/01_pixel_similarity.ipynb #769a5aa4
+# %% ../nbs/01_pixel_similarity.ipynb #b97ddc92
 class PixelSimilarity:
     "Classify images by the nearest mean image: `fit` averages each class, `predict` compares with the averages."
     def __init__(self,
@@ -62,7 +62,7 @@ class PixelSimilarity:
         self.templates = torch.stack([_float(x[y == d]).mean(0) for d in self.digits])      # (k, h, w)
         return self
 
-# %% ../nbs/01_pixel_similarity.ipynb #e018ea77
+# %% ../nbs/01_pixel_similarity.ipynb #ae31739e
 @patch
 def distances(self:PixelSimilarity,
     x,  # images `(n,h,w)` or one image `(h,w)`, scaled as those for `fit`
@@ -73,7 +73,7 @@ def distances(self:PixelSimilarity,
         f'images of {tuple(x.shape[-2:])} pixels, but fit saw images of {tuple(self.templates.shape[-2:])}')
     return torch.stack([self.distance(x, t) for t in self.templates], -1)
 
-# %% ../nbs/01_pixel_similarity.ipynb #6bf9aca1
+# %% ../nbs/01_pixel_similarity.ipynb #b28a3f55
 @patch
 def predict(self:PixelSimilarity,
     x,  # images `(n,h,w)` or one image `(h,w)`, scaled as those for `fit`
@@ -81,7 +81,7 @@ def predict(self:PixelSimilarity,
     "Name the class of each image."
     return self.digits[self.distances(x).argmin(-1)]
 
-# %% ../nbs/01_pixel_similarity.ipynb #5888bf17
+# %% ../nbs/01_pixel_similarity.ipynb #9a439e7a
 def confusion_matrix(
     preds,  # predicted classes `(n,)`
     targs,  # true classes `(n,)`

@@ -7,13 +7,13 @@ Docs: https://mnist-from-scratch.github.io/mnist_from_scratch/tensors.html.md"""
 # %% auto #0
 __all__ = ['COLOURS', 'STYLE', 'show_pixels', 'subplots', 'show_image', 'show_images', 'check']
 
-# %% ../nbs/00_tensors.ipynb #88ad3211
+# %% ../nbs/00_tensors.ipynb #6850d747
 import hashlib
 import matplotlib.pyplot as plt, numpy as np, pandas as pd, torch
 from PIL import Image
 from torch import tensor
 
-# %% ../nbs/00_tensors.ipynb #dad95aa8
+# %% ../nbs/00_tensors.ipynb #dfb8bc39
 def show_pixels(
     im,  # tensor or array `(h,w)` of numbers
     fontsize: str = '6pt',  # CSS size of the numbers
@@ -25,7 +25,7 @@ def show_pixels(
     if df.dtypes.iloc[0].kind == 'f': style = style.format(precision=2)
     return style.set_uuid(hashlib.md5(df.values.tobytes(), usedforsecurity=False).hexdigest()[:8])
 
-# %% ../nbs/00_tensors.ipynb #d311e64d
+# %% ../nbs/00_tensors.ipynb #bcca2dc8
 COLOURS = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9']
 STYLE = {'figure.facecolor': 'white', 'figure.dpi': 100, 'font.size': 9,
          'axes.spines.top': False, 'axes.spines.right': False, 'axes.prop_cycle': plt.cycler(color=COLOURS)}
@@ -38,7 +38,7 @@ def subplots(
     "`plt.subplots` in the book's style: a white ground, few lines, colours for colour-blind readers too."
     with plt.rc_context(STYLE): return plt.subplots(nrows, ncols, figsize=figsize, **kwargs)
 
-# %% ../nbs/00_tensors.ipynb #0e34f7a5
+# %% ../nbs/00_tensors.ipynb #4d711298
 def show_image(
     im,  # tensor, array or PIL image: `(h,w)` in grey or `(h,w,3)` in colour
     ax=None,  # matplotlib axes to draw on; new ones if None
@@ -53,7 +53,7 @@ def show_image(
     if title is not None: ax.set_title(str(title), fontsize=9)
     return ax
 
-# %% ../nbs/00_tensors.ipynb #5660843e
+# %% ../nbs/00_tensors.ipynb #1b8c48fc
 def show_images(
     ims,  # images as for `show_image`
     titles=None,  # one text for each
@@ -71,7 +71,7 @@ def show_images(
     for ax in axs.flat: ax.set_axis_off()
     for im,title,ax in zip(ims, titles, axs.flat): show_image(im, ax, title, **kwargs)
 
-# %% ../nbs/00_tensors.ipynb #5448dba3
+# %% ../nbs/00_tensors.ipynb #ffddfefd
 def check(
     actual,  # tensor, number or nested list: what was calculated
     expected,  # what it should be
