@@ -8,8 +8,8 @@ Docs: https://mnist-from-scratch.github.io/mnist_from_scratch/data.html.md"""
 __all__ = ['EMBEDDED', 'REMOTES', 'DataError', 'DownloadError', 'read_idx', 'Mnist', 'read_image', 'download', 'load_mnist',
            'mnist_sample', 'get_data', 'load_image']
 
-# %% ../nbs/90_data.ipynb #127749b8
-import gzip, hashlib, math, os, pickle, shutil, tarfile, zlib
+# %% ../nbs/90_data.ipynb #5f29d0b5
+import gzip, hashlib, math, os, pickle, shutil, tarfile, time, zipfile
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
@@ -25,14 +25,13 @@ from torch import tensor
 class DataError(ValueError): "A file or folder that can't be used as digits."
 class DownloadError(OSError): "A download that failed; nothing of it was kept."
 
-# %% ../nbs/90_data.ipynb #440c9909
-_unreadable = (OSError, EOFError, zlib.error, tarfile.TarError, pickle.UnpicklingError, Image.DecompressionBombError)
-
+# %% ../nbs/90_data.ipynb #f9f9f722
 @contextmanager
 def _naming(path, expected):
-    "Turn an error of the libraries below us into a `DataError` that names `path` and what was `expected`."
+    "Turn any error of the libraries below us into a `DataError` that names `path` and what was `expected`."
     try: yield
-    except _unreadable as e:
+    except DataError: raise
+    except Exception as e:       # a broken file can make a parser raise almost anything
         raise DataError(f'{path} could not be read as {expected}: {type(e).__name__}: {e}') from e
 
 # %% ../nbs/90_data.ipynb #167e8c55
@@ -76,34 +75,41 @@ class Mnist(NamedTuple):
         return (f'{self.source}: {len(self.train[1]):,} digits to train on, '
                 f'{len(self.valid[1]):,} to validate with, of {self.digits}')
 
-# %% ../nbs/90_data.ipynb #0a3539ee
+# %% ../nbs/90_data.ipynb #bea9b7ef
 _mnist_md5 = dict(enumerate('''
-    ce24ee6d9395425c1f7805b32e796c12 5844d03ceb4cad12dd3f58834e0989ef
-    f089ed40eda051eb7ce50cc7e3d3967d 32c8f5a3eff9ce42e1d640269b93e9da
-    449252b6f4f26d08293755654658da4a 43145e247caca0b686972d2c083bc65c
-    75b7cb0b8c5772b83aa0d34034ced694 f767455c4204cbd55b46f7efda227576
-    ac22ceb50ef76948311de3ec3da03328 0ebae6833a92cef4049f95259f49bc0d'''.split()))
+    1a37ec2ebda4b7db24928089315a5c5e 0c835a00b730117c5770e136fca05318
+    3b68b249dc4bc64c675798e28cb0d85a eb03ce5d51d92d7e1694a29d547df010
+    e53e0af983d7f63b9dc94afde216dfba d6dacd21fee8c90a2a0d686ee4fa6417
+    cb4379e82c083788f48f368fe86bbfb5 ea816f2a387f64b418d187ee62783b2b
+    173252e871649b223e5e3fe63b27d6bf 0833c152f91be82cfbfedd028eda6cb6'''.split()))
 
 def _digit_md5(parts, digit):
-    "Checksum of all images of `digit`, training images first."
+    "Checksum of all images of `digit`, how many there are to train on, and which they are."
     md5 = hashlib.md5(usedforsecurity=False)
     for part in ('train', 'valid'):
         x,y,_ = parts[part]
-        md5.update(x[y == digit].numpy().tobytes())
+        md5.update(f'{part} {(y == digit).sum()}'.encode() + x[y == digit].numpy().tobytes())
     return md5.hexdigest()
 
 def _is_mnist(parts):
     return all(_digit_md5(parts, d) == _mnist_md5[d] for d in parts['train'][1].unique().tolist())
 
-# %% ../nbs/90_data.ipynb #c9bbacba
-def _checked(parts, name):
-    "Check shapes, types and labels of `parts`, and give back the data set with its name."
-    for part,(x,y,n) in parts.items():
+# %% ../nbs/90_data.ipynb #576754e5
+def _check(parts, name):
+    "A `DataError` if the shapes or labels in `parts` are not those of a data set."
+    for part in ('train', 'valid'):
+        x,y,_ = parts[part]
         def refuse(what): raise DataError(f'{name}, {part}: {what}')
         if x.ndim != 3 or x.shape[1:] != (28, 28): refuse(f'images of shape {tuple(x.shape)}, expected (n, 28, 28)')
         if len(x) != len(y): refuse(f'{len(x):,} images but {len(y):,} labels; the files do not belong together')
         if not len(x): refuse('no images; expected at least one of each digit')
         if y.min() < 0 or y.max() > 9: refuse(f'labels from {y.min()} to {y.max()}, expected digits 0 to 9')
+    train,valid = (parts[o][1].unique().tolist() for o in ('train', 'valid'))
+    if train != valid: raise DataError(f'{name}: train has the digits {train} but valid has {valid}, expected the same')
+
+def _checked(parts, name):
+    "`parts` with the data's name, if all is well with them."
+    _check(parts, name)
     return dict(parts, source='MNIST' if _is_mnist(parts) else name)
 
 # %% ../nbs/90_data.ipynb #243fb852
@@ -128,7 +134,11 @@ def _read_idx_files(files, name):
         parts[part] = x, y.long(), torch.arange(len(y))
     return _checked(parts, name)
 
-# %% ../nbs/90_data.ipynb #fe831e1a
+# %% ../nbs/90_data.ipynb #007db044
+def _grey(im):
+    "A Pillow image in 256 greys; 16-bit images are scaled, which `convert` does not do."
+    return (im.point(lambda v: v/256) if im.mode.startswith('I') else im).convert('L')
+
 def read_image(
     path,  # an image file of 28×28 pixels, of any format that Pillow reads
 ) -> np.ndarray:  # uint8 `(28,28)`
@@ -136,9 +146,9 @@ def read_image(
     with _naming(path, 'an image'), Image.open(path) as im:
         if im.size != (28, 28): raise DataError(
             f'{path} has {im.width}×{im.height} pixels, expected 28×28 (for your own pictures use `load_image`)')
-        return np.array(im.convert('L'))
+        return np.array(_grey(im))
 
-# %% ../nbs/90_data.ipynb #14a33ef3
+# %% ../nbs/90_data.ipynb #c75ca9f8
 _part_names = dict(train=('train', 'training'), valid=('valid', 'testing'))
 
 def _layout(folder):
@@ -148,41 +158,44 @@ def _layout(folder):
         parts = {k: next((root/o for o in names if (root/o).is_dir()), None) for k,names in _part_names.items()}
         if all(parts.values()): return parts
 
-def _number(file): return (0, int(file.stem)) if file.stem.isdecimal() else (1, file.stem)
+def _number(file):
+    "The number that names `file`, or None; 18 digits fit into an int64."
+    return int(file.stem) if file.stem.isdecimal() and len(file.stem) <= 18 else None
 
 def _read_part(folder):
     digits = sorted(o for o in folder.iterdir() if o.is_dir() and not o.name.startswith('.'))
     odd = [o.name for o in digits if o.name not in map(str, range(10))]
     if odd: raise DataError(f'{folder} has a folder {odd[0]!r}, expected one folder a digit, named 0 to 9')
-    files = [(f, int(d.name)) for d in digits for f in d.glob('*.png') if not f.name.startswith('.')]
+    suffixes = Image.registered_extensions()
+    files = [(f, int(d.name)) for d in digits for f in sorted(d.iterdir())
+             if f.suffix.lower() in suffixes and not f.name.startswith('.')]
     empty = [o for o in digits if not any(y == int(o.name) for _,y in files)] or ([] if files else [folder])
-    if empty: raise DataError(f'{empty[0]} holds no .png file, expected the images of one digit')
-    files.sort(key=lambda o: (_number(o[0]), o[1]))
-    named = all(_number(f)[0] == 0 for f,_ in files)
-    n = tensor([int(f.stem) for f,_ in files]) if named else torch.arange(len(files))
+    if empty: raise DataError(f'{empty[0]} holds no image file, expected images of one digit, such as 10.png')
+    named = {(_number(f), y) for f,y in files if _number(f) is not None}
+    if len(named) == len(files): files.sort(key=lambda o: (_number(o[0]), o[1]))
+    n = tensor([_number(f) for f,_ in files]) if len(named) == len(files) else torch.arange(len(files))
     return tensor(np.stack([read_image(f) for f,_ in files])), tensor([y for _,y in files]), n
 
 def _read_folder(layout, name):
-    parts = {part: _read_part(folder) for part,folder in layout.items()}
-    has = {part: p[1].unique().tolist() for part,p in parts.items()}
-    if has['train'] != has['valid']: raise DataError(
-        f'{name}: train has the digits {has["train"]} but valid has {has["valid"]}, expected the same')
-    return _checked(parts, name)
+    return _checked({part: _read_part(folder) for part,folder in layout.items()}, name)
 
-# %% ../nbs/90_data.ipynb #25d63a1a
+# %% ../nbs/90_data.ipynb #f0ad62a3
 def _read_archive(file, name):
+    if not hasattr(tarfile, 'data_filter'): raise DataError(
+        f"{file}: this Python can't unpack an archive safely; update to 3.10.12, 3.11.4 or later, or unpack it yourself")
     with TemporaryDirectory() as tmp, _naming(file, 'a .tgz archive'):
         with tarfile.open(file) as tar:
             for m in tar:
                 if m.name.startswith(('/', '\\')): raise DataError(
                     f'{file}: its member {m.name!r} would be written outside of the folder; this archive is not safe')
             tar.extractall(tmp, filter='data')
+            while tar.fileobj.read(2**20): pass       # to the end, where gzip's checksum is
         layout = _layout(Path(tmp))
         if not layout: raise DataError(f'{file} holds no folders train/ and valid/, expected one folder a digit in each')
         try: return _read_folder(layout, name)
         except DataError as e: raise DataError(f'in {file}: {e}'.replace(f'{tmp}{os.sep}', '')) from e
 
-# %% ../nbs/90_data.ipynb #87ee800b
+# %% ../nbs/90_data.ipynb #4bbd8432
 class _ArraysOnly(pickle.Unpickler):
     _allowed = ('numpy._core.multiarray._reconstruct', 'numpy._core.numeric._frombuffer',
                 'numpy.ndarray', 'numpy.dtype', '_codecs.encode')
@@ -192,17 +205,23 @@ class _ArraysOnly(pickle.Unpickler):
             f'it names {module}.{name}, and a data set needs only NumPy arrays; this pickle is not safe')
         return super().find_class(module, name)
 
+# %% ../nbs/90_data.ipynb #7f1eaa38
+def _fits(x, y):
+    "Are `x` and `y` images and labels as in the pickle?"
+    return (x.ndim == 2 and x.shape[1] == 784 and x.dtype in (np.float32, np.float64) and y.shape == x.shape[:1]
+            and y.dtype.kind in 'iu' and len(x) and x.min() >= 0 and x.max() <= 1)
+
+# %% ../nbs/90_data.ipynb #dde41b69
 def _read_pickle(file, name):
-    with _naming(file, 'mnist.pkl.gz'), _open(file) as f: splits = _ArraysOnly(f, encoding='latin1').load()
-    try: xs,ys = zip(*[(np.asarray(x), np.asarray(y)) for x,y in splits])
-    except (TypeError, ValueError): xs = ys = ()
-    def fits(x, y): return x.ndim == 2 and x.shape[1] == 784 and x.dtype.kind == 'f' and y.ndim == 1 and y.dtype.kind in 'iu'
-    if len(xs) != 3 or not all(map(fits, xs, ys)): raise DataError(
-        f'{file} does not hold three pairs of float images (n, 784) and integer labels (n,), as mnist.pkl.gz does')
-    def part(xs, ys):
-        x,y = tensor(np.concatenate(xs)*256).round().clamp(0, 255).byte(),tensor(np.concatenate(ys)).long()
-        return x.view(-1, 28, 28), y, torch.arange(len(y))
-    return _checked(dict(train=part(xs[:2], ys[:2]), valid=part(xs[2:], ys[2:])), name)
+    with _naming(file, 'mnist.pkl.gz (or a .tgz archive; for IDX files, give the folder that holds all four)'):
+        with _open(file) as f: splits = _ArraysOnly(f, encoding='latin1').load()
+        pairs = [(np.asarray(x), np.asarray(y)) for x,y in splits]
+        if len(pairs) != 3 or not all(_fits(x, y) for x,y in pairs): raise ValueError(
+            'expected three pairs of images (n, 784), floats from 0 to 1, and labels (n,), integers')
+    def part(pairs):
+        x,y = (tensor(np.concatenate(o)) for o in zip(*pairs))
+        return (x*256).round().clamp(0, 255).byte().view(-1, 28, 28), y.long(), torch.arange(len(y))
+    return _checked(dict(train=part(pairs[:2]), valid=part(pairs[2:])), name)
 
 # %% ../nbs/90_data.ipynb #161cb053
 EMBEDDED = 'scikit-learn digits'
@@ -216,40 +235,59 @@ def _embedded():
     all_three = x, y, torch.arange(len(y))
     return _checked(dict(train=tuple(o[:-600] for o in all_three), valid=tuple(o[-600:] for o in all_three)), EMBEDDED)
 
-# %% ../nbs/90_data.ipynb #30ad0801
+# %% ../nbs/90_data.ipynb #d92f5305
 def _cache(*parts): return xdg_cache_home().joinpath('mnist_from_scratch', *parts)
 
 @contextmanager
 def _made_whole(dest):
     "Give a temporary path to make `dest` at; move it into place if the block ends well, remove it if not."
     dest.parent.mkdir(parents=True, exist_ok=True)
+    for old in dest.parent.glob('.making-*'):
+        if time.time() - old.stat().st_mtime > 24*3600: shutil.rmtree(old, ignore_errors=True)
     with TemporaryDirectory(dir=dest.parent, prefix='.making-') as tmp:
         yield Path(tmp)/dest.name
         try: (Path(tmp)/dest.name).rename(dest)
         except OSError:
             if not dest.exists(): raise
 
-# %% ../nbs/90_data.ipynb #76d632f8
-def _cached(files, make):
-    "The data set that `make()` reads from `files`, from the cache if these same files were read before."
-    stats = [(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
-    file = _cache('tensors', hashlib.sha256(repr(('1', stats)).encode()).hexdigest()[:16] + '.pt')
-    if file.exists():
-        try: return torch.load(file, weights_only=True)
-        except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as e:
-            print(f'{file.name} in the cache is damaged ({type(e).__name__}) and is made again')
-            file.unlink()
-    data = make()
-    with _made_whole(file) as new: torch.save(data, new)
+# %% ../nbs/90_data.ipynb #04625bed
+_said = set()
+
+def _say(line):
+    "Print `line`, once in a process."
+    if line not in _said: print(line)
+    _said.add(line)
+
+def _load_tensors(file):
+    "The data set in `file`; an error if a bit of it has changed."
+    with zipfile.ZipFile(file) as z:
+        if bad := z.testzip(): raise DataError(f'the checksum of {bad} is wrong')
+    data = torch.load(file, weights_only=True)
+    _check(data, data['source'])
     return data
 
-# %% ../nbs/90_data.ipynb #d4d4511d
+def _cached(files, make):
+    "The data set that `make()` reads from `files`, from the cache if these same files were read before."
+    stats = [(str(f.resolve()), (s := f.stat()).st_size, s.st_mtime_ns, s.st_ctime_ns) for f in files]
+    file = _cache('tensors', hashlib.sha256(repr(('1', stats)).encode()).hexdigest()[:16] + '.pt')
+    if file.is_file():
+        try: return _load_tensors(file)
+        except Exception as e:       # it can be damaged in any way, and can always be made again
+            print(f'{file.name} in the cache is damaged ({type(e).__name__}: {e}) and is made again')
+            file.unlink(missing_ok=True)
+    data = make()
+    try:
+        with _made_whole(file) as new: torch.save(data, new)
+    except (OSError, RuntimeError) as e: _say(f'The cache {_cache()} could not be written: {e}')
+    return data
+
+# %% ../nbs/90_data.ipynb #2247f72f
 def _from_path(path):
     "The data set at `path`, told apart by what is there."
-    path = Path(path).expanduser().absolute()
     what = ("a folder with MNIST's four IDX files, a folder or .tgz in the MNIST_SAMPLE layout (train/3/*.png, "
             "valid/7/*.png), or mnist.pkl.gz; or 'embedded' for the digits that come with scikit-learn")
     with _naming(path, what):
+        path = Path(path).expanduser().absolute()
         if not path.exists(): raise DataError(
             f'{path} does not exist, expected {what}. Check `path=` or the environment variable MNIST_PATH')
         if not path.is_dir():
@@ -260,7 +298,7 @@ def _from_path(path):
         held = ', '.join(sorted(o.name for o in path.iterdir())[:5]) or 'nothing'
         raise DataError(f'{path} holds {held}, expected {what}')
 
-# %% ../nbs/90_data.ipynb #d769b44a
+# %% ../nbs/90_data.ipynb #b3a924c0
 def download(
     url,  # what to fetch
     dest,  # the file to make
@@ -275,7 +313,7 @@ def download(
     def fail(why): raise DownloadError(f'{url} could not be downloaded: {why}; nothing of it was kept')
     with _made_whole(dest) as new:
         try: download_url(url, new, timeout=timeout)
-        except (OSError, HTTPException) as e: fail((str(e) or type(e).__name__).splitlines()[0])
+        except (OSError, HTTPException, ValueError) as e: fail((str(e) or type(e).__name__).splitlines()[0])
         except NameError as e:     # fastcore 2.2.39 wants to raise ContentTooShortError and has not imported it
             if e.name != 'ContentTooShortError': raise
             fail('it was cut off in the middle')
@@ -284,9 +322,10 @@ def download(
             fail(f'got {new.stat().st_size:,} bytes with MD5 {got}, expected {size:,} with {md5}')
     return dest
 
-# %% ../nbs/90_data.ipynb #51e3ec20
+# %% ../nbs/90_data.ipynb #d8594140
 class _Remote(NamedTuple):
     "One way to get digits over the network."
+    name: str      # what they are called
     digits: set    # what it holds
     files: list    # for each file what `download` wants: url, size, md5, first
     @property
@@ -296,56 +335,62 @@ class _Remote(NamedTuple):
 
 _sample,_idx = 'https://s3.amazonaws.com/fast-ai-sample/','https://ossci-datasets.s3.amazonaws.com/mnist/'
 REMOTES = [
-    _Remote({3, 7}, [(_sample + 'mnist_sample.tgz', 3214948, '2dbc7ec6f9259b583af0072c55816a88', 2**20)]),
-    _Remote(set(range(10)), [
+    _Remote('MNIST', {3, 7}, [(_sample + 'mnist_sample.tgz', 3214948, '2dbc7ec6f9259b583af0072c55816a88', 2**20)]),
+    _Remote('MNIST', set(range(10)), [
         (_idx + 'train-images-idx3-ubyte.gz', 9912422, 'f68b3c2dcbeaaa9fbdd348bbdeb94873', -1),
         (_idx + 'train-labels-idx1-ubyte.gz', 28881, 'd53e105ee54ea40749a09fcbcd1e9432', -1),
         (_idx + 't10k-images-idx3-ubyte.gz', 1648877, '9fb629c4189551a2d022fa330f9573f3', -1),
         (_idx + 't10k-labels-idx1-ubyte.gz', 4542, 'ec29112dd5afa0611ce80d1b7f02629c', -1)])]
 
-# %% ../nbs/90_data.ipynb #f1b87864
+# %% ../nbs/90_data.ipynb #0eb286ef
+def _open_download(way):
+    "The data set in the files that came by `way`; if it is not what it should be, remove them and raise a `DownloadError`."
+    try:
+        data = _from_path(way.path)
+        if data['source'] != way.name: raise DataError(f'the pixels in {way.path} are not those of {way.name}')
+        return data
+    except DataError as e:
+        for o in way.dests: o.unlink(missing_ok=True)
+        raise DownloadError(f'{way.files[0][0]} gave data that can not be used, and it was removed: {e}') from e
+
 _unreachable = {}
 
 def _downloaded(digits, timeout=20):
-    "MNIST from the cache or the network, as a path for `_from_path`; a `DownloadError` if neither has it."
+    "MNIST from the cache or the network; a `DownloadError` if neither has it."
     ways = [o for o in REMOTES if o.digits >= set(digits)]
     for way in ways:
-        if all(o.exists() for o in way.dests): return way.path
+        if all(o.exists() for o in way.dests):
+            try: return _open_download(way)
+            except DownloadError as e: print(e)      # it is gone now, and comes anew
     for way in ways:
         try:
             for dest,(url,*rest) in zip(way.dests, way.files):
                 if url in _unreachable: raise DownloadError(_unreachable[url])
                 if not dest.exists(): download(url, dest, *rest, timeout=timeout)
-            return way.path
+            return _open_download(way)
         except DownloadError as e: _unreachable[url],why = str(e),e
     raise why
 
-# %% ../nbs/90_data.ipynb #4fd0684e
-_said = set()
-
-def _say(line):
-    "Print `line`, once in a process."
-    if line not in _said: print(line)
-    _said.add(line)
-
+# %% ../nbs/90_data.ipynb #2267c948
 def _check_digits(digits):
     "`digits` as a sorted list, or a `DataError`."
-    try: res = sorted({int(o) for o in digits if int(o) == o})
-    except (TypeError, ValueError): res = []
-    if not res or len(res) != len(list(digits)) or not all(0 <= o <= 9 for o in res):
+    try: given = list(digits)
+    except TypeError: given = []
+    res = sorted(int(o) for o in given if not isinstance(o, (bool, str)) and o in range(10))
+    if not res or len(set(res)) != len(given):
         raise DataError(f'digits={digits!r}, expected different whole numbers from 0 to 9, such as (3, 7)')
     return res
 
-# %% ../nbs/90_data.ipynb #43183b2b
+# %% ../nbs/90_data.ipynb #3b5c8d25
 def _all_digits(digits, path):
     "The data that `path` or our own search gives, with all its digits."
-    path = path or os.environ.get('MNIST_PATH')
-    if path and str(path) != 'embedded': return _from_path(path)
+    if path is None: path = os.environ.get('MNIST_PATH') or None
+    if path is not None and str(path) != 'embedded': return _from_path(path)
     why = 'as asked'
-    if not path:
-        try: return _from_path(_downloaded(digits or range(10)))
-        except DownloadError as e: why = str(e)
-    _say(f'Using the 1,797 digits that come with scikit-learn, 8×8 pixels enlarged to 28×28 ({why}). '
+    if path is None:
+        try: return _downloaded(digits or range(10))
+        except OSError as e: why = str(e)            # a DownloadError, or the cache can't be written
+    _say(f'Using the 1,797 digits that come with scikit-learn, 8x8 pixels enlarged to 28x28 ({why}). '
           'For MNIST, set MNIST_PATH to a folder with its four files, or connect to the network.')
     return _embedded()
 
@@ -370,7 +415,7 @@ def load_mnist(
         return (x, y) if keep.all() else (x[keep], y[keep])
     return Mnist(part(*data['train']), part(*data['valid']), data['source'])
 
-# %% ../nbs/90_data.ipynb #558a138f
+# %% ../nbs/90_data.ipynb #d30d018a
 def _write_folder(data, digits, folder):
     "Write the images of `digits` as PNG files below `folder`, and `labels.csv` beside them."
     rows = ['name,label']
@@ -388,10 +433,13 @@ def mnist_sample(
 ) -> Path:  # a folder with `train/3/*.png`, `valid/7/*.png` and so on, and `labels.csv` (name, label)
     "Handwritten digits as a folder of 28×28 grey PNG files in fastai's MNIST_SAMPLE layout."
     data,digits = _load(digits, path)
-    md5 = hashlib.sha256(''.join(_digit_md5(data, d) for d in digits).encode()).hexdigest()[:8]
+    names = ''.join(str(data[part][2].tolist()) for part in ('train', 'valid'))
+    md5 = hashlib.sha256((names + ''.join(_digit_md5(data, d) for d in digits)).encode()).hexdigest()[:8]
     folder = _cache('png', f'{"".join(map(str, digits))}-{md5}')
-    if not folder.exists():
-        with _made_whole(folder) as new: _write_folder(data, digits, new)
+    try:
+        if not folder.exists():
+            with _made_whole(folder) as new: _write_folder(data, digits, new)
+    except OSError as e: raise DataError(f'{folder} could not be written: {e}. Set XDG_CACHE_HOME to a folder that can') from e
     return folder
 
 # %% ../nbs/90_data.ipynb #49d6b7e5
@@ -403,28 +451,36 @@ def get_data(
     x,n = x.view(len(x), -1).float()/256, len(x)*5//6
     return x[:n], y[:n], x[n:], y[n:]
 
-# %% ../nbs/90_data.ipynb #8c2e1f62
+# %% ../nbs/90_data.ipynb #d02871b2
+def _ink(im, paper):
+    "How much each pixel of `im` differs from its margin, as floats `(h,w)`, with `paper` behind what is transparent."
+    if im.has_transparency_data:
+        im = im.convert('RGBA')
+        im = Image.alpha_composite(Image.new('RGBA', im.size, paper), im)
+    im = _grey(im)
+    im.thumbnail((400, 400))
+    x = tensor(np.array(im)).float()
+    return (x - torch.cat([x[0], x[-1], x[:,0], x[:,-1]]).median()).abs()
+
 def _centre(x):
     "The row and the column of the centre of mass of `x` `(h,w)`."
     return [(x.sum(1-axis)@torch.arange(float(n))/x.sum()).item() for axis,n in enumerate(x.shape)]
 
+# %% ../nbs/90_data.ipynb #9ddb48ad
 def load_image(
     path,  # an image file of any size, in colour or grey, dark on light or light on dark
 ) -> torch.Tensor:  # uint8 `(28,28)`, light on black, centred by mass like MNIST
     "Read a picture of one digit as MNIST's makers would have; a `DataError` if it is no image or has nothing in it."
     with _naming(path, 'an image'), Image.open(path) as im:
-        im = ImageOps.exif_transpose(im).convert('RGBA')
-        im = Image.alpha_composite(Image.new('RGBA', im.size, 'white'), im).convert('L')
-        im.thumbnail((400, 400))
-    x = tensor(np.array(im)).float()
-    paper = torch.cat([x[0], x[-1], x[:,0], x[:,-1]]).median()
-    x = (x - paper).abs()
+        im = ImageOps.exif_transpose(im)
+        x = max((_ink(im, paper) for paper in ('white', 'black')), key=torch.max)     # shows if `im` is transparent
     if x.max() < 30: raise DataError(f'{path} is (nearly) one shade of grey: no digit was found in it')
     x = (x/x.max() - 0.2).clamp(min=0)/0.8                # (h, w), ink in 0..1, faint paper gone
     rows,cols = (x.amax(1) > 0.2).nonzero()[:,0],(x.amax(0) > 0.2).nonzero()[:,0]
     x = x[rows[0]:rows[-1]+1, cols[0]:cols[-1]+1]
     h,w = (max(1, round(20*o/max(x.shape))) for o in x.shape)
-    x = F.interpolate(x[None,None], size=(h, w), mode='bilinear', antialias=True)[0,0].clamp(0, 1)
+    x = F.interpolate(x[None,None], size=(h, w), mode='bilinear', antialias=True)[0,0].clamp(min=0)
+    x /= x.max()
     row,col = _centre(x)
     top,left = min(max(round(13.5 - row), 0), 28-h),min(max(round(13.5 - col), 0), 28-w)
     return F.pad((x*255).round().byte(), (left, 28-w-left, top, 28-h-top))
