@@ -13,17 +13,18 @@ import matplotlib.pyplot as plt, numpy as np, pandas as pd, torch
 from PIL import Image
 from torch import tensor
 
-# %% ../nbs/00_tensors.ipynb #dfb8bc39
+# %% ../nbs/00_tensors.ipynb #6497d1c2
 def show_pixels(
-    im,  # tensor or array `(h,w)` of numbers
+    im,  # tensor, array or `DataFrame` `(h,w)` of numbers
     fontsize: str = '6pt',  # CSS size of the numbers
 ):  # pandas `Styler`, which Jupyter shows as a table
     "Show an image as a table of its numbers, each on a background as dark as the number is large."
-    df = pd.DataFrame(np.asarray(im))
+    df = im if isinstance(im, pd.DataFrame) else pd.DataFrame(np.asarray(im))
     style = df.style.background_gradient('Greys', axis=None)
     style = style.set_properties(**{'font-size': fontsize, 'padding': '2px'})
     if df.dtypes.iloc[0].kind == 'f': style = style.format(precision=2)
-    return style.set_uuid(hashlib.md5(df.values.tobytes(), usedforsecurity=False).hexdigest()[:8])
+    fixed_id = hashlib.md5(df.values.tobytes(), usedforsecurity=False).hexdigest()[:8]    # not a new one each time
+    return style.set_uuid(fixed_id)
 
 # %% ../nbs/00_tensors.ipynb #bcca2dc8
 COLOURS = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9']
@@ -38,22 +39,23 @@ def subplots(
     "`plt.subplots` in the book's style: a white ground, few lines, colours for colour-blind readers too."
     with plt.rc_context(STYLE): return plt.subplots(nrows, ncols, figsize=figsize, **kwargs)
 
-# %% ../nbs/00_tensors.ipynb #4d711298
+# %% ../nbs/00_tensors.ipynb #1cd4078e
 def show_image(
-    im,  # tensor, array or PIL image: `(h,w)` in grey or `(h,w,3)` in colour
+    im,  # tensor, array or PIL image: `(h,w)` or `(1,h,w)` in grey, `(h,w,3)` in colour
     ax=None,  # matplotlib axes to draw on; new ones if None
     title=None,  # text above the image
     cmap='Greys',  # matplotlib colour map for grey images; 'Greys' draws large numbers dark
     **kwargs,  # more for `imshow`, such as `vmin` and `vmax`
 ):  # the matplotlib axes
-    "Draw one image, without axes."
+    "Draw one image, without axes. Its smallest number is white and its largest black, unless `vmin` and `vmax` say else."
     if ax is None: _,ax = subplots(figsize=(1.5, 1.5))
-    ax.imshow(np.asarray(im), cmap=cmap, **kwargs)
+    im = np.asarray(im.detach().cpu() if torch.is_tensor(im) else im)
+    ax.imshow(im[0] if im.ndim == 3 and len(im) == 1 else im, cmap=cmap, **kwargs)
     ax.set_axis_off()
     if title is not None: ax.set_title(str(title), fontsize=9)
     return ax
 
-# %% ../nbs/00_tensors.ipynb #1b8c48fc
+# %% ../nbs/00_tensors.ipynb #01a14a75
 def show_images(
     ims,  # images as for `show_image`
     titles=None,  # one text for each
@@ -61,32 +63,44 @@ def show_images(
     imsize: float = 0.9,  # size of one image in inches
     **kwargs,  # more for `show_image`
 ):
-    "Draw images in a grid, row by row."
+    "Draw images in a grid, row by row; `ValueError` if there are none, or not as many titles as images."
     ims = list(ims)
-    if not ims: raise ValueError('no images to show; expected at least one')
     titles = [None]*len(ims) if titles is None else list(titles)
+    if not ims or len(titles) != len(ims):
+        raise ValueError(f'{len(ims)} images and {len(titles)} titles; expected at least one image, and a title for each or none')
     nrows,ncols = -(-len(ims)//ncols),min(ncols, len(ims))
     height = imsize*(1 if titles[0] is None else 1.25)
     _,axs = subplots(nrows, ncols, figsize=(ncols*imsize, nrows*height), squeeze=False)
     for ax in axs.flat: ax.set_axis_off()
     for im,title,ax in zip(ims, titles, axs.flat): show_image(im, ax, title, **kwargs)
 
-# %% ../nbs/00_tensors.ipynb #ffddfefd
+# %% ../nbs/00_tensors.ipynb #327ac6bd
+def _tensor(o, name):
+    "`o` as a tensor on the CPU; Python's floats keep their double precision."
+    try:
+        if isinstance(o, (list, tuple)) and any(map(torch.is_tensor, o)): o = torch.stack(list(o))
+        return o.detach().cpu() if torch.is_tensor(o) else torch.from_numpy(np.asarray(o))
+    except (TypeError, ValueError, RuntimeError) as e:
+        raise AssertionError(f'`{name}` is {type(o).__name__}, expected a tensor, an array or numbers') from e
+
+# %% ../nbs/00_tensors.ipynb #a6ad33a4
 def check(
-    actual,  # tensor, number or nested list: what was calculated
-    expected,  # what it should be
-    tol: float = 1e-5,  # for floats: allowed difference, absolute and relative to `expected`
+    actual,  # tensor, list of tensors, array, number or nested list of numbers: what was calculated
+    expected,  # what it should be; if this is a tensor, `actual` must be one, or a list of them
+    tol: float = 1e-5,  # for floats: allowed difference, as a share of each expected number
+    atol: float = 1e-6,  # for floats: allowed difference on top of that
 ):
     "Raise `AssertionError` unless `actual` has the shape, dtype and values of `expected`, and all are finite."
     def fail(what): raise AssertionError(what)
-    if torch.is_tensor(expected) and not torch.is_tensor(actual):
-        fail(f'got {type(actual).__name__}, expected a tensor of shape {tuple(expected.shape)}')
-    a,e = (torch.as_tensor(o).detach().cpu() for o in (actual, expected))
+    a,e = _tensor(actual, 'actual'),_tensor(expected, 'expected')
+    if torch.is_tensor(expected) and isinstance(actual, (int, float)): fail(f'a Python {type(actual).__name__}, expected a tensor')
+    if not hasattr(expected, 'dtype') and a.is_floating_point() and e.is_floating_point(): e = e.to(a.dtype)
     if a.shape != e.shape: fail(f'shape {tuple(a.shape)}, expected {tuple(e.shape)}')
     if a.dtype != e.dtype: fail(f'dtype {a.dtype}, expected {e.dtype}')
     for name,o in (('actual', a), ('expected', e)):
         if not o.isfinite().all(): fail(f'{(~o.isfinite()).sum()} of {o.numel()} numbers in `{name}` are not finite')
-    bad = (a - e).abs() > tol*(1 + e.abs()) if a.is_floating_point() else a != e
+    inexact = a.is_floating_point() or a.is_complex()
+    bad = ~((a - e).abs() <= atol + tol*e.abs()) if inexact else a != e
     if bad.any():
         i = tuple(bad.nonzero()[0].tolist())
         fail(f'{bad.sum()} of {bad.numel()} numbers differ, first at {list(i)}: {a[i].item()}, expected {e[i].item()}')
