@@ -1,4 +1,4 @@
-"""A baseline first: compare an image with the average three and the average seven, and take the nearer one.
+"""A baseline first: how many digits can be read with averages and nothing else?
 
 Docs: https://mnist-from-scratch.github.io/mnist_from_scratch/pixel_similarity.html.md"""
 
@@ -12,44 +12,54 @@ import torch, torch.nn.functional as F
 from fastcore.basics import patch
 from torch import tensor
 
-# %% ../nbs/01_pixel_similarity.ipynb #1abc8abc
-def _float(x): return x if x.is_floating_point() else x.float()
+# %% ../nbs/01_pixel_similarity.ipynb #71ac96fd
+def _pair(a, b):
+    "Two stacks of images as floats; a `ValueError` unless both have rows and columns, and as many of them."
+    a,b = torch.as_tensor(a),torch.as_tensor(b)
+    if a.ndim < 2 or b.ndim < 2 or a.shape[-2:] != b.shape[-2:]: raise ValueError(
+        f'images of shape {tuple(a.shape)} and {tuple(b.shape)}, expected (..., h, w) with the same h and w for both')
+    return (o if o.is_floating_point() else o.float() for o in (a, b))
 
 def l1_distance(
-    a,  # images `(..., h, w)`
-    b,  # images `(..., h, w)`, broadcast with `a`
+    a,  # images `(..., h, w)`, floats or bytes
+    b,  # images `(..., h, w)` with the same h and w; the axes before them broadcast
 ):  # tensor `(...)`, in the units of the pixels
-    "Mean absolute difference of images over their last two axes; bytes are converted first, so as not to wrap around."
-    return (_float(a) - _float(b)).abs().mean((-1, -2))
+    "Mean absolute difference of images over their rows and columns; `ValueError` if their sizes differ."
+    a,b = _pair(a, b)
+    return (a - b).abs().mean((-1, -2))
 
 def l2_distance(
-    a,  # images `(..., h, w)`
-    b,  # images `(..., h, w)`, broadcast with `a`
+    a,  # images `(..., h, w)`, floats or bytes
+    b,  # images `(..., h, w)` with the same h and w; the axes before them broadcast
 ):  # tensor `(...)`, in the units of the pixels
-    "Root mean squared difference of images, over their last two axes; bytes are converted first."
-    return ((_float(a) - _float(b))**2).mean((-1, -2)).sqrt()
+    "Root mean squared difference of images over their rows and columns; `ValueError` if their sizes differ."
+    a,b = _pair(a, b)
+    return ((a - b)**2).mean((-1, -2)).sqrt()
 
-# %% ../nbs/01_pixel_similarity.ipynb #6d89739f
-def _same_shape(preds, targs):
-    if preds.shape != targs.shape: raise ValueError(
-        f'predictions have the shape {tuple(preds.shape)} and targets {tuple(targs.shape)}; '
-        'expected the same, so squeeze or unsqueeze one of them')
+# %% ../nbs/01_pixel_similarity.ipynb #2b7ec2c2
+def _classes(preds, targs):
+    "Predicted and true classes as tensors; a `ValueError` unless both are `(n,)` with the same n above 0, and whole numbers."
+    preds,targs = torch.as_tensor(preds),torch.as_tensor(targs)
+    if preds.shape != targs.shape or preds.ndim != 1 or not len(preds): raise ValueError(
+        f'predictions {tuple(preds.shape)} and targets {tuple(targs.shape)}, expected (n,) for both with the same n above 0')
+    if preds.is_floating_point() or targs.is_floating_point(): raise ValueError(
+        f'predictions of dtype {preds.dtype} and targets of {targs.dtype}, expected classes: whole numbers, or true and false')
+    return preds, targs
 
 def accuracy(
-    preds,  # predicted classes `(n,)`
+    preds,  # predicted classes `(n,)`, whole numbers or bools
     targs,  # true classes `(n,)`
 ) -> float:  # between 0 and 1
-    "The share of predictions that are right; `ValueError` if the shapes differ or there are none."
-    _same_shape(preds, targs)
-    if not len(targs): raise ValueError('accuracy of no predictions at all; expected at least one')
+    "The share of predictions that are right; `ValueError` if the shapes differ, or for floats, or for none at all."
+    preds,targs = _classes(preds, targs)
     return (preds == targs).float().mean().item()
 
-# %% ../nbs/01_pixel_similarity.ipynb #b97ddc92
+# %% ../nbs/01_pixel_similarity.ipynb #ea3f87d7
 class PixelSimilarity:
     "Classify images by the nearest mean image: `fit` averages each class, `predict` compares with the averages."
     def __init__(self,
         distance=l1_distance,  # function of images `(n,h,w)` and an image `(h,w)` that gives distances `(n,)`
-    ): self.distance,self.templates,self.digits = distance,None,None
+    ): self.distance,self.templates,self.digits,self.bytes = distance,None,None,None
 
     def fit(self,
         x,  # images `(n,h,w)`, bytes or floats
@@ -58,20 +68,24 @@ class PixelSimilarity:
         "Average the images of each class; `ValueError` if there are none, or not as many as classes."
         if x.ndim != 3 or x.shape[:1] != y.shape or not len(x): raise ValueError(
             f'images {tuple(x.shape)} and classes {tuple(y.shape)}, expected (n, h, w) and (n,) with the same n above 0')
-        self.digits = y.unique()
-        self.templates = torch.stack([_float(x[y == d]).mean(0) for d in self.digits])      # (k, h, w)
+        self.digits,self.bytes = y.unique(),not x.is_floating_point()
+        self.templates = torch.stack([x[y == d].float().mean(0) for d in self.digits])      # (k, h, w)
         return self
 
-# %% ../nbs/01_pixel_similarity.ipynb #ae31739e
+# %% ../nbs/01_pixel_similarity.ipynb #dc01b99f
 @patch
 def distances(self:PixelSimilarity,
     x,  # images `(n,h,w)` or one image `(h,w)`, scaled as those for `fit`
 ):  # tensor `(n,k)` or `(k,)`
-    "The distance of each image from each of the k templates; `ValueError` before `fit` or for another size."
+    "The distance of each image from each of the k templates; `ValueError` before `fit`, or if `x` is unlike what it saw."
     if self.templates is None: raise ValueError('nothing to compare with yet: call fit(x, y) first')
-    if x.shape[-2:] != self.templates.shape[-2:]: raise ValueError(
-        f'images of {tuple(x.shape[-2:])} pixels, but fit saw images of {tuple(self.templates.shape[-2:])}')
-    return torch.stack([self.distance(x, t) for t in self.templates], -1)
+    if self.bytes == x.is_floating_point(): raise ValueError(
+        f'images of dtype {x.dtype}, but fit saw {"bytes" if self.bytes else "floats"}; scale both in the same way')
+    res = torch.stack([self.distance(x, t) for t in self.templates], -1)
+    if res.shape[:-1] != x.shape[:-2]: raise ValueError(
+        f'{self.distance.__name__} gave the shape {tuple(res.shape[:-1])} for images {tuple(x.shape)}, expected a distance for each')
+    if res.isnan().any(): raise ValueError('a distance is not a number (NaN): look for NaN in the images')
+    return res
 
 # %% ../nbs/01_pixel_similarity.ipynb #b28a3f55
 @patch
@@ -81,18 +95,17 @@ def predict(self:PixelSimilarity,
     "Name the class of each image."
     return self.digits[self.distances(x).argmin(-1)]
 
-# %% ../nbs/01_pixel_similarity.ipynb #9a439e7a
+# %% ../nbs/01_pixel_similarity.ipynb #4f81dbf7
 def confusion_matrix(
     preds,  # predicted classes `(n,)`
     targs,  # true classes `(n,)`
-    classes=None,  # which classes, in order; by default all that occur
-):  # int64 tensor `(k,k)`: how often class `classes[i]` (row) was taken for `classes[j]` (column)
-    "Count how often which class was taken for which; `ValueError` if shapes differ or `classes` lacks one."
-    _same_shape(preds, targs)
-    both = torch.stack([targs, preds])
-    classes = both.unique() if classes is None else torch.as_tensor(classes)
-    found = both[..., None] == classes                            # (2, n, k)
-    if not found.any(-1).all():
-        raise ValueError(f'{both[~found.any(-1)][0].item()} occurs but is not one of {classes.tolist()}')
-    k,(t,p) = len(classes),found.int().argmax(-1)
-    return torch.bincount(k*t + p, minlength=k*k).view(k, k)
+    classes=None,  # which classes; by default all that occur
+):  # int64 tensor `(k,k)`: how often the class of the row was taken for that of the column, classes in increasing order
+    "Count how often which class was taken for which; `ValueError` as for `accuracy`, or if `classes` lacks one."
+    preds,targs = _classes(preds, targs)
+    both = torch.stack([targs, preds])                            # (2, n)
+    classes = (both if classes is None else torch.as_tensor(classes)).unique()
+    known = torch.isin(both, classes)
+    if not known.all(): raise ValueError(f'{both[~known][0].item()} occurs but is not one of {classes.tolist()}')
+    k,(row,col) = len(classes),torch.searchsorted(classes, both)
+    return torch.bincount(k*row + col, minlength=k*k).view(k, k)
