@@ -39,7 +39,7 @@ def subplots(
     "`plt.subplots` in the book's style: a white ground, few lines, colours for colour-blind readers too."
     with plt.rc_context(STYLE): return plt.subplots(nrows, ncols, figsize=figsize, **kwargs)
 
-# %% ../nbs/00_tensors.ipynb #1cd4078e
+# %% ../nbs/00_tensors.ipynb #97bd8b4f
 def show_image(
     im,  # tensor, array or PIL image: `(h,w)` or `(1,h,w)` in grey, `(h,w,3)` in colour
     ax=None,  # matplotlib axes to draw on; new ones if None
@@ -47,7 +47,7 @@ def show_image(
     cmap='Greys',  # matplotlib colour map for grey images; 'Greys' draws large numbers dark
     **kwargs,  # more for `imshow`, such as `vmin` and `vmax`
 ):  # the matplotlib axes
-    "Draw one image, without axes. Its smallest number is white and its largest black, unless `vmin` and `vmax` say else."
+    "Draw one image, without axes. Its smallest number is white and its largest black, unless `vmin` and `vmax` say otherwise."
     if ax is None: _,ax = subplots(figsize=(1.5, 1.5))
     im = np.asarray(im.detach().cpu() if torch.is_tensor(im) else im)
     ax.imshow(im[0] if im.ndim == 3 and len(im) == 1 else im, cmap=cmap, **kwargs)
@@ -74,26 +74,28 @@ def show_images(
     for ax in axs.flat: ax.set_axis_off()
     for im,title,ax in zip(ims, titles, axs.flat): show_image(im, ax, title, **kwargs)
 
-# %% ../nbs/00_tensors.ipynb #327ac6bd
+# %% ../nbs/00_tensors.ipynb #fb59dc79
+def _has_tensors(o): return torch.is_tensor(o) or (isinstance(o, (list, tuple)) and any(map(torch.is_tensor, o)))
+
 def _tensor(o, name):
     "`o` as a tensor on the CPU; Python's floats keep their double precision."
     try:
-        if isinstance(o, (list, tuple)) and any(map(torch.is_tensor, o)): o = torch.stack(list(o))
+        if _has_tensors(o) and not torch.is_tensor(o): o = torch.stack(list(o))
         return o.detach().cpu() if torch.is_tensor(o) else torch.from_numpy(np.asarray(o))
     except (TypeError, ValueError, RuntimeError) as e:
         raise AssertionError(f'`{name}` is {type(o).__name__}, expected a tensor, an array or numbers') from e
 
-# %% ../nbs/00_tensors.ipynb #a6ad33a4
+# %% ../nbs/00_tensors.ipynb #6fe96869
 def check(
     actual,  # tensor, list of tensors, array, number or nested list of numbers: what was calculated
-    expected,  # what it should be; if this is a tensor, `actual` must be one, or a list of them
+    expected,  # what it should be; if this is a tensor, `actual` must be one too, or a list of them
     tol: float = 1e-5,  # for floats: allowed difference, as a share of each expected number
     atol: float = 1e-6,  # for floats: allowed difference on top of that
 ):
     "Raise `AssertionError` unless `actual` has the shape, dtype and values of `expected`, and all are finite."
     def fail(what): raise AssertionError(what)
+    if torch.is_tensor(expected) and not _has_tensors(actual): fail(f'got {type(actual).__name__}, expected a tensor')
     a,e = _tensor(actual, 'actual'),_tensor(expected, 'expected')
-    if torch.is_tensor(expected) and isinstance(actual, (int, float)): fail(f'a Python {type(actual).__name__}, expected a tensor')
     if not hasattr(expected, 'dtype') and a.is_floating_point() and e.is_floating_point(): e = e.to(a.dtype)
     if a.shape != e.shape: fail(f'shape {tuple(a.shape)}, expected {tuple(e.shape)}')
     if a.dtype != e.dtype: fail(f'dtype {a.dtype}, expected {e.dtype}')
