@@ -3,7 +3,7 @@ SHELL := bash
 # UTF-8 on Windows too:
 export PYTHONUTF8 := 1
 # A relative MNIST_PATH is meant from here, and the notebooks run in nbs:
-MNIST_FROM_HERE := case "$$MNIST_PATH" in ""|embedded|/*|?:*) ;; *) export MNIST_PATH="$$PWD/$$MNIST_PATH";; esac;
+MNIST_FROM_HERE := case "$$MNIST_PATH" in ""|embedded|/*|?:*|"~"*) ;; *) export MNIST_PATH="$$PWD/$$MNIST_PATH";; esac;
 
 ifeq ($(OS),Windows_NT)
   PYTHON ?= python
@@ -48,7 +48,7 @@ readme: .venv/.ready  ## make README.md from nbs/index.ipynb
 	@set -o pipefail; $(BIN)/jupyter-nbconvert --log-level=WARN --to markdown --stdout nbs/index.ipynb \
 	  --RegexRemovePreprocessor.patterns='(#\|.*\n)*#\|\s*(hide|export|default_exp)\b' \
 	| sed -E -e '/^#\|/d' -e 's~(\]\(|(src|href)=")(images/|[0-9]+_[a-z_]+\.ipynb)~\1nbs/\3~g' -e 's~(\]\(|(src|href)=")\.\./~\1~g' \
-	| awk '/^```/ { open = !open; if (open && $$0 == "```") $$0 = "```python" } 1' | cat -s > $(README)
+	| awk '/^```/ { open = !open; if (open && $$0 == "```") $$0 = "```python" } 1' | cat -s > "$(README).new" && mv "$(README).new" "$(README)"
 
 clean:  ## remove what was built; .venv and downloaded data stay
 	rm -rf _docs _proc build dist *.egg-info .hypothesis

@@ -250,7 +250,7 @@ def _made_whole(dest):
         except OSError:
             if not dest.exists(): raise
 
-# %% ../nbs/90_data.ipynb #04625bed
+# %% ../nbs/90_data.ipynb #cf1fc74c
 _said = set()
 
 def _say(line):
@@ -273,12 +273,12 @@ def _cached(files, make):
     if file.is_file():
         try: return _load_tensors(file)
         except Exception as e:       # it can be damaged in any way, and can always be made again
-            print(f'{file.name} in the cache is damaged ({type(e).__name__}: {e}) and is made again')
+            print(f'{file.name} in the cache is damaged ({type(e).__name__}) and is made again')
             file.unlink(missing_ok=True)
     data = make()
     try:
         with _made_whole(file) as new: torch.save(data, new)
-    except (OSError, RuntimeError) as e: _say(f'The cache {_cache()} could not be written: {e}')
+    except (OSError, RuntimeError) as e: _say(f'The cache could not be written: {e}')
     return data
 
 # %% ../nbs/90_data.ipynb #2247f72f
