@@ -250,7 +250,7 @@ def _made_whole(dest):
         except OSError:
             if not dest.exists(): raise
 
-# %% ../nbs/90_data.ipynb #cf1fc74c
+# %% ../nbs/90_data.ipynb #4afec1d7
 _said = set()
 
 def _say(line):
@@ -266,6 +266,7 @@ def _load_tensors(file):
     _check(data, data['source'])
     return data
 
+# %% ../nbs/90_data.ipynb #294e4dce
 def _cached(files, make):
     "The data set that `make()` reads from `files`, from the cache if these same files were read before."
     stats = [(str(f.resolve()), (s := f.stat()).st_size, s.st_mtime_ns, s.st_ctime_ns) for f in files]
