@@ -33,11 +33,11 @@ def plot_function(
     ax.set(xlabel=xlabel, ylabel=ylabel)
     return ax
 
-# %% ../nbs/02_sgd.ipynb #6d580f41
+# %% ../nbs/02_sgd.ipynb #f4c9138f
 def numerical_gradient(
     f,  # function of a float64 tensor that gives a single number; other tensors in it must be float64 too
     x,  # tensor of any shape, at which the slopes are wanted
-    h: float = 1e-5,  # how far to nudge
+    h: float = 1e-5,  # how far to nudge; in double precision this is neither too far nor too little
 ):  # float64 tensor, shaped like `x`
     "The slope of `f` for each number in `x`, by central differences in double precision."
     x = x.detach().double().contiguous()
