@@ -7,12 +7,11 @@ Docs: https://mnist-from-scratch.github.io/mnist_from_scratch/sgd.html.md"""
 # %% auto #0
 __all__ = ['plot_function', 'numerical_gradient', 'Descent', 'gradient_descent', 'mse', 'animate_fit']
 
-# %% ../nbs/02_sgd.ipynb #c555e524
+# %% ../nbs/02_sgd.ipynb #3f070aa7
 import re
 from typing import NamedTuple
 
 import matplotlib.pyplot as plt, torch
-from IPython.display import HTML
 from matplotlib.animation import FuncAnimation
 from torch import tensor
 
@@ -86,15 +85,16 @@ def mse(
         f'predictions have the shape {tuple(preds.shape)} and targets {tuple(targs.shape)}; expected the same')
     return ((preds - targs)**2).mean()
 
-# %% ../nbs/02_sgd.ipynb #71a58f6f
+# %% ../nbs/02_sgd.ipynb #618425b9
 def animate_fit(
     path,  # the parameters at each step, `(steps+1, k)`, such as `Descent.params`
     predict,  # function of parameters `(k,)` that gives the y of each point `(n,)`
     x, y,  # the points, `(n,)` each
     every: int = 1,  # show every so many steps
     name: str = 'fit',  # a name for the HTML elements, different for each animation on a page
-) -> HTML:  # what Jupyter shows: an animation with buttons
-    "Play back how a curve was fitted to points."
+):  # `IPython.display.HTML`, which Jupyter shows as an animation with buttons
+    "Play back how a curve was fitted to points, in a notebook."
+    from IPython.display import HTML
     x,y,path = (o.detach() for o in (x, y, path))
     order,steps = x.argsort(),sorted({*range(0, len(path), every), len(path) - 1})
     fig,ax = subplots(figsize=(4, 2.8))
