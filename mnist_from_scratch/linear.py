@@ -8,11 +8,13 @@ Docs: https://mnist-from-scratch.github.io/mnist_from_scratch/linear.html.md"""
 __all__ = ['TensorDataset', 'init_params', 'sigmoid', 'mnist_loss', 'batch_accuracy', 'DataLoader', 'validate_epoch',
            'BasicOptim', 'train_epoch', 'train_model']
 
-# %% ../nbs/03_linear.ipynb #ae9ca71c
+# %% ../nbs/03_linear.ipynb #196755be
 import torch
 from fastcore.basics import patch
 from torch.utils import data as torch_data
 from torch.utils.data import default_collate
+
+from .sgd import same_shape
 
 # %% ../nbs/03_linear.ipynb #6324ca8f
 class TensorDataset(torch_data.TensorDataset):
@@ -44,27 +46,23 @@ def sigmoid(
     "The S-shaped curve 1/(1 + exp(-x)), without overflow; below about -17 it is exactly 0 in float32."
     return (torch.tanh(x/2) + 1)/2
 
-# %% ../nbs/03_linear.ipynb #45b68354
-def _same_shape(preds, targs):
-    if preds.shape != targs.shape: raise ValueError(
-        f'predictions have the shape {tuple(preds.shape)} and targets {tuple(targs.shape)}; expected the same, so that they do not broadcast')
-
+# %% ../nbs/03_linear.ipynb #f29e2996
 def mnist_loss(
     preds,  # logits, of any shape
     targs,  # 1 for a three, anything else for a seven; of the same shape
 ):  # a single number from 0 to 1
     "Mean distance of sigmoid(`preds`) from the targets; `ValueError` if the shapes differ."
-    _same_shape(preds, targs)
+    same_shape(preds, targs)
     probs = preds.sigmoid()
     return torch.where(targs == 1, 1 - probs, probs).mean()
 
-# %% ../nbs/03_linear.ipynb #1e016c87
+# %% ../nbs/03_linear.ipynb #f21b8456
 def batch_accuracy(
     preds,  # logits, of any shape
     targs,  # 1 for a three, anything else for a seven; of the same shape
 ):  # tensor with a single number from 0 to 1
     "The share of logits on the right side of 0, where the sigmoid is one half; `ValueError` for NaN or other shapes."
-    _same_shape(preds, targs)
+    same_shape(preds, targs)
     if preds.isnan().any(): raise ValueError('a prediction is not a number (NaN): was the learning rate too high?')
     return ((preds > 0) == (targs == 1)).float().mean()
 
@@ -118,7 +116,7 @@ def validate_epoch(
     if not n: raise ValueError('the data loader gave no batch; is drop_last set, with a batch size above the length of the dataset?')
     return total/n
 
-# %% ../nbs/03_linear.ipynb #536b8df3
+# %% ../nbs/03_linear.ipynb #e798b5eb
 class BasicOptim:
     "Plain gradient descent: an optimizer of two methods."
     def __init__(self,
@@ -127,7 +125,7 @@ class BasicOptim:
     ):
         self.params,self.lr = [params] if torch.is_tensor(params) else list(params),lr
         if not self.params: raise ValueError('no parameters to optimize; a generator such as model.parameters() can be used once only')
-        if not all(p.requires_grad for p in self.params): raise ValueError('a parameter does not collect gradients; call requires_grad_() on it')
+        if not any(p.requires_grad for p in self.params): raise ValueError('no parameter collects gradients; call requires_grad_() on them')
 
     def step(self):
         "Move each parameter that has a gradient against it."
