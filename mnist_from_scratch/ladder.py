@@ -222,7 +222,7 @@ def mnist_ladder(
             f'\nThe last model reads these validation digits as {answers}:\n', _text_row(data.valid[0][:4]),
             f'\nSaved {out/"ladder.png"} and {out/"ladder.csv"}')
 
-# %% ../nbs/91_ladder.ipynb #53833510
+# %% ../nbs/91_ladder.ipynb #f4c393f2
 @call_parse
 def mnist_predict(
     *images:str,  # image files: any size, colour or grey, dark on light or light on dark
@@ -244,6 +244,7 @@ def mnist_predict(
             bad += 1
             print(e, file=sys.stderr)
             continue
-        best = probs(x[None].to(device).float()/255)[0].cpu().topk(min(3, len(data.digits)))
+        with torch.no_grad(): p = probs(x[None].to(device).float()/255)[0].cpu()
+        best = p.topk(min(3, len(data.digits)))
         print(f'{file}: ' + ', '.join(f'{data.digits[i]} ({v:.0%})' for v,i in zip(*map(torch.Tensor.tolist, best))))
     if bad: sys.exit(1)
