@@ -41,7 +41,7 @@ OUTPUTS = $(MNIST_FROM_HERE) $(BIN)/python -c 'import sys; from mnist_from_scrat
   sys.exit(not outputs("$(NBS)".split(), flags="$(FLAGS)", store=$(1)))'
 
 outputs: .venv/.ready  ## run the notebooks and store what they show now (NBS and FLAGS as for test)
-	@$(call OUTPUTS,True) && $(BIN)/nbdev-clean
+	@$(call OUTPUTS,True)
 
 check-outputs: .venv/.ready  ## run the notebooks and compare what they show with what is stored
 	@$(call OUTPUTS,False)

@@ -93,7 +93,7 @@ def compare_outputs(
         if diff: res[old.id] = '\n'.join([f'cell {old.id}: {old.source.strip().splitlines()[-1][:80]}', *diff, ''])
     return res
 
-# %% ../nbs/94_publishing.ipynb #d98e7899
+# %% ../nbs/94_publishing.ipynb #9b417751
 def run_notebook(
     path,  # of a notebook
     flags: str = '',  # cells with these flags run too, such as 'slow'
@@ -110,18 +110,21 @@ def run_notebook(
         async def async_execute_cell(self, cell, *args, **kwargs):
             return await super().async_execute_cell(cell, *args, **kwargs) if cell.id in runs else cell
     config = Config(KernelManager=dict(transport_encryption='auto'))    # without, the kernel warns
+    args = ['--InlineBackend.figure_format=retina']    # pictures of twice the size, as nbdev makes them
     resources = {'metadata': {'path': str(Path(path).parent)}}
-    Client(nb, timeout=600, kernel_name='python3', resources=resources, config=config).execute()
+    Client(nb, timeout=600, kernel_name='python3', resources=resources, config=config, extra_arguments=args).execute()
     return nb
 
-# %% ../nbs/94_publishing.ipynb #25fe553a
+# %% ../nbs/94_publishing.ipynb #80d854cd
 def _store(path, stored, fresh, changed):
     "Write the outputs of `fresh` that differ from those of `stored`."
     import nbformat
+    from nbdev.clean import nbdev_clean
     for old,new in zip(stored.cells, fresh.cells):
         if new.cell_type == 'code' and (old.id in changed or any('data' in o and 'image/png' in o.data for o in new.outputs)):
             old.outputs = new.outputs
     nbformat.write(stored, path)
+    nbdev_clean(str(path))
 
 def outputs(
     paths: list,  # notebooks
@@ -141,8 +144,8 @@ def outputs(
         else:
             changed = compare_outputs(stored, fresh)
             if store: _store(path, stored, fresh, changed)
-            else: why = '\n'.join(changed.values())
-        if why: print(f'{why}\nIf this is as it should be, run make outputs NBS={path}', file=sys.stderr)
+            elif changed: why = '\n'.join([*changed.values(), f'If this is as it should be: make outputs NBS={path}'])
+        if why: print(why, file=sys.stderr)
         print(f'{path}: {time.perf_counter() - start:.0f} s, {"FAILED" if why else "ok"}', flush=True)
         passed += not why
     print(f'{passed} passed, {len(paths) - passed} failed')
