@@ -171,19 +171,21 @@ def opening(
     if module: links += f' · [reference of `{module}`]({cfg.doc_url}reference/{module}.html)'
     return [links, f'#| hide\ntry: import {cfg.lib_name}\nexcept ImportError:\n    %pip install -q git+{cfg.git_url}']
 
-# %% ../nbs/94_publishing.ipynb #fe00bbe8
+# %% ../nbs/94_publishing.ipynb #de0f09a9
 def reference_page(
-    module: str,  # such as 'linear'
+    path,  # of the chapter that exports the module
 ):  # notebook, for nbdev to turn into a page
     "The reference page of a module of the library: all that it exports, and the public methods of its classes."
     import nbformat.v4 as v4
     from mnist_from_scratch._modidx import d
+    module = _exports(path)
     name = f'mnist_from_scratch.{module}'
     mod = import_module(name)
     known = [k.removeprefix(f'{name}.') for k in d['syms'][name]]
     methods = {o: [k for k in known if re.match(rf'{o}\.[^_]', k)] for o in mod.__all__}
     shown = [o for k,v in methods.items() for o in [k, *v] if k in known]
-    page = [v4.new_markdown_cell(f'# {module}\n\n> Reference of `{name}`'), v4.new_markdown_cell(mod.__doc__.split('\n\n')[0]),
+    about = f'{mod.__doc__.split(chr(10))[0]} [The chapter](../{Path(path).name}) explains it.'
+    page = [v4.new_markdown_cell(f'# {module}\n\n> Reference of `{name}`'), v4.new_markdown_cell(about),
             v4.new_code_cell(f'#| hide\nfrom {name} import *'), *(v4.new_code_cell(f'show_doc({o}, title_level={3 if "." in o else 2})') for o in shown)]
     for i,cell in enumerate(page): cell.id = f'{module}-{i}'
     return v4.new_notebook(cells=page)
@@ -194,8 +196,8 @@ def write_reference(
     "Write the reference page of each module into the folder `reference` below `folder`."
     import nbformat
     (Path(folder)/'reference').mkdir(exist_ok=True)
-    for module in filter(None, map(_exports, sorted(Path(folder).glob('*.ipynb')))):
-        nbformat.write(reference_page(module), Path(folder)/'reference'/f'{module}.ipynb')
+    for path in filter(_exports, sorted(Path(folder).glob('*.ipynb'))):
+        nbformat.write(reference_page(path), Path(folder)/'reference'/f'{_exports(path)}.ipynb')
 
 # %% ../nbs/94_publishing.ipynb #fac70fd9
 def for_site(
