@@ -115,17 +115,18 @@ def run_notebook(
     Client(nb, timeout=600, kernel_name='python3', resources=resources, config=config, extra_arguments=args).execute()
     return nb
 
-# %% ../nbs/94_publishing.ipynb #80d854cd
+# %% ../nbs/94_publishing.ipynb #21c6f655
 def _store(path, stored, fresh, changed):
     "Write the outputs of `fresh` that differ from those of `stored`."
     import nbformat
     from nbdev.clean import nbdev_clean
     for old,new in zip(stored.cells, fresh.cells):
-        if new.cell_type == 'code' and (old.id in changed or any('data' in o and 'image/png' in o.data for o in new.outputs)):
-            old.outputs = new.outputs
+        if new.cell_type != 'code': continue
+        if old.id in changed or any('image/png' in o.get('data', {}) for o in new.outputs): old.outputs = new.outputs
     nbformat.write(stored, path)
     nbdev_clean(str(path))
 
+# %% ../nbs/94_publishing.ipynb #fd70ebbd
 def outputs(
     paths: list,  # notebooks
     flags: str = '',  # as for `run_notebook`
@@ -135,7 +136,7 @@ def outputs(
     import nbformat
     from mnist_from_scratch.data import load_mnist
     source = load_mnist().source
-    assert source == 'MNIST', f'the stored outputs are from MNIST, but the data is {source}; set MNIST_PATH to a folder with MNIST'
+    assert source == 'MNIST', f'stored outputs are from MNIST, but this is {source}; set MNIST_PATH to a folder with MNIST'
     passed = 0
     for path in paths:
         start,stored,why = time.perf_counter(),nbformat.read(path, as_version=4),''
@@ -151,7 +152,7 @@ def outputs(
     print(f'{passed} passed, {len(paths) - passed} failed')
     return passed == len(paths)
 
-# %% ../nbs/94_publishing.ipynb #655d8772
+# %% ../nbs/94_publishing.ipynb #aa8ace46
 def _exports(path):
     "The name of the module that a notebook exports, or None."
     m = re.search(r'#\|\s*default_exp (\w+)', Path(path).read_text(encoding='utf-8'))
@@ -165,31 +166,35 @@ def opening(
     cfg,name,module = get_config(),Path(path).name,_exports(path)
     repo = f'{cfg.user}/{cfg.repo}'
     file = f'{repo}/blob/{cfg.branch}/nbs/{name}'
-    links = (f'[![Run in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/{file}) '
-             f'[![Run in Binder](https://mybinder.org/badge_logo.svg)](https://mybinder.org/v2/gh/{repo}/{cfg.branch}?urlpath=lab/tree/nbs/{name}) '
-             f'· [source of this chapter](https://github.com/{file})')
+    colab,binder = 'https://colab.research.google.com','https://mybinder.org'
+    links = (f'[![Run in Colab]({colab}/assets/colab-badge.svg)]({colab}/github/{file}) [![Run in Binder]({binder}/badge_logo.svg)]'
+             f'({binder}/v2/gh/{repo}/{cfg.branch}?urlpath=lab/tree/nbs/{name}) · [source of this chapter](https://github.com/{file})')
     if module: links += f' · [reference of `{module}`]({cfg.doc_url}reference/{module}.html)'
     return [links, f'#| hide\ntry: import {cfg.lib_name}\nexcept ImportError:\n    %pip install -q git+{cfg.git_url}']
 
-# %% ../nbs/94_publishing.ipynb #de0f09a9
+# %% ../nbs/94_publishing.ipynb #9b6f0f8d
+def _documented(module):
+    "The names that `module` exports, each class followed by its public methods."
+    from mnist_from_scratch._modidx import d
+    known = [k.removeprefix(f'{module.__name__}.') for k in d['syms'][module.__name__]]
+    methods = {o: [k for k in known if re.match(rf'{o}\.[^_]', k)] for o in module.__all__ if o in known}
+    return [o for k,v in methods.items() for o in [k, *v]]
+
 def reference_page(
     path,  # of the chapter that exports the module
 ):  # notebook, for nbdev to turn into a page
     "The reference page of a module of the library: all that it exports, and the public methods of its classes."
     import nbformat.v4 as v4
-    from mnist_from_scratch._modidx import d
-    module = _exports(path)
-    name = f'mnist_from_scratch.{module}'
-    mod = import_module(name)
-    known = [k.removeprefix(f'{name}.') for k in d['syms'][name]]
-    methods = {o: [k for k in known if re.match(rf'{o}\.[^_]', k)] for o in mod.__all__}
-    shown = [o for k,v in methods.items() for o in [k, *v] if k in known]
-    about = f'{mod.__doc__.split(chr(10))[0]} [The chapter](../{Path(path).name}) explains it.'
-    page = [v4.new_markdown_cell(f'# {module}\n\n> Reference of `{name}`'), v4.new_markdown_cell(about),
-            v4.new_code_cell(f'#| hide\nfrom {name} import *'), *(v4.new_code_cell(f'show_doc({o}, title_level={3 if "." in o else 2})') for o in shown)]
-    for i,cell in enumerate(page): cell.id = f'{module}-{i}'
+    name = _exports(path)
+    module = import_module(f'mnist_from_scratch.{name}')
+    about = f'{module.__doc__.splitlines()[0]} [The chapter](../{Path(path).name}) explains it.'
+    page = [v4.new_markdown_cell(f'# {name}\n\n> Reference of `{module.__name__}`'), v4.new_markdown_cell(about),
+            v4.new_code_cell(f'#| hide\nfrom {module.__name__} import *')]
+    for o in _documented(module): page.append(v4.new_code_cell(f'show_doc({o}, title_level={3 if "." in o else 2})'))
+    for i,cell in enumerate(page): cell.id = f'{name}-{i}'
     return v4.new_notebook(cells=page)
 
+# %% ../nbs/94_publishing.ipynb #2b5b2505
 def write_reference(
     folder,  # the folder with the notebooks
 ):
