@@ -115,14 +115,23 @@ def run_notebook(
     Client(nb, timeout=600, kernel_name='python3', resources=resources, config=config, extra_arguments=args).execute()
     return nb
 
-# %% ../nbs/94_publishing.ipynb #21c6f655
+# %% ../nbs/94_publishing.ipynb #8deb6eaf
+def _joined(outputs):
+    "The outputs, with printed lines that follow each other in one piece; a kernel sends them as it finds the time."
+    res = []
+    for o in outputs:
+        if res and o.output_type == res[-1].output_type == 'stream' and o.name == res[-1].name: res[-1].text += o.text
+        else: res.append(o)
+    return res
+
 def _store(path, stored, fresh, changed):
     "Write the outputs of `fresh` that differ from those of `stored`."
     import nbformat
     from nbdev.clean import nbdev_clean
     for old,new in zip(stored.cells, fresh.cells):
         if new.cell_type != 'code': continue
-        if old.id in changed or any('image/png' in o.get('data', {}) for o in new.outputs): old.outputs = new.outputs
+        if old.id in changed or any('image/png' in o.get('data', {}) for o in new.outputs):
+            old.outputs = _joined(new.outputs)
     nbformat.write(stored, path)
     nbdev_clean(str(path))
 
