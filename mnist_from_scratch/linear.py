@@ -100,13 +100,14 @@ class DataLoader:
         for start in range(0, len(self)*self.bs, self.bs):
             yield self.batch(slice(start, start + self.bs) if order is None else order[start:start + self.bs])
 
-# %% ../nbs/03_linear.ipynb #794dd7e0
+# %% ../nbs/03_linear.ipynb #19dffe39
 @patch
 def batch(self:DataLoader,
     which,  # slice or tensor of positions
 ):  # a list of tensors for a `TensorDataset`; for others what PyTorch's `default_collate` makes of the items
     "One batch of the dataset."
-    if self.whole: return [o[which] for o in self.ds.tensors]
+    if self.whole and isinstance(which, slice): return [o[which] for o in self.ds.tensors]
+    if self.whole: return [o.index_select(0, which.to(o.device)) for o in self.ds.tensors]
     indices = range(*which.indices(len(self.ds))) if isinstance(which, slice) else which.tolist()
     return default_collate([self.ds[i] for i in indices])
 
