@@ -13,12 +13,12 @@ else
   BIN := .venv/bin
 endif
 NBS ?= $(sort $(wildcard nbs/*.ipynb))
-README := README.md
+INTO ?= .
 
-.PHONY: help run test lab docs readme clean
+.PHONY: help run test outputs check-outputs lab docs readme clean
 
 help:  ## this list
-	@sed -nE 's/^([a-z]+):.*## /make \1	/p' Makefile
+	@sed -nE 's/^([a-z-]+):.*## /make \1	/p' Makefile
 
 run: .venv/.ready  ## train every model of the book and compare them (make run ARGS="--digits 2,4"; ARGS=--help lists the options)
 	@$(BIN)/mnist-ladder $(ARGS)
@@ -36,22 +36,34 @@ test: .venv/.ready  ## run the notebooks as tests (make test NBS=nbs/00_tensors.
 	echo "$$passed passed, $$failed failed"; \
 	[ $$passed -gt 0 ] && [ $$failed -eq 0 ]
 
+# In a Jupyter kernel, where test uses nbdev's. Both need MNIST.
+OUTPUTS = $(MNIST_FROM_HERE) $(BIN)/python -c 'import sys; from mnist_from_scratch.publishing import outputs; \
+  sys.exit(not outputs("$(NBS)".split(), flags="$(FLAGS)", store=$(1)))'
+
+outputs: .venv/.ready  ## run the notebooks and store what they show now (NBS and FLAGS as for test)
+	@$(call OUTPUTS,True)
+
+check-outputs: .venv/.ready  ## run the notebooks and compare what they show with what is stored
+	@$(call OUTPUTS,False)
+
 lab: .venv/.ready  ## open the notebooks in JupyterLab, which saves them clean
 	@$(MNIST_FROM_HERE) $(BIN)/jupyter-lab --ContentsManager.pre_save_hook=nbdev.clean.clean_jupyter --LabApp.default_url=/lab/tree/nbs
 
 docs: .venv/.ready  ## build the site in _docs (needs Quarto)
 	@command -v quarto > /dev/null || { echo "make docs needs Quarto: https://quarto.org/docs/get-started/"; exit 1; }
+	@$(BIN)/python -c 'from mnist_from_scratch.publishing import write_reference; write_reference("nbs")'
 	@$(BIN)/nbdev-docs
 
-# The index notebook without its hidden cells and nbdev directives, its links seen from here instead of from nbs/.
-readme: .venv/.ready  ## make README.md from nbs/index.ipynb
-	@set -o pipefail; $(BIN)/jupyter-nbconvert --log-level=WARN --to markdown --stdout nbs/index.ipynb \
-	  --RegexRemovePreprocessor.patterns='(#\|.*\n)*#\|\s*(hide|export|default_exp)\b' \
-	| sed -E -e '/^#\|/d' -e 's~(\]\(|(src|href)=")(images/|[0-9]+_[a-z_]+\.ipynb)~\1nbs/\3~g' -e 's~(\]\(|(src|href)=")\.\./~\1~g' \
-	| awk '/^```/ { open = !open; if (open && $$0 == "```") $$0 = "```python" } 1' | cat -s > "$(README).new" && mv "$(README).new" "$(README)"
+# Notebooks without hidden cells and nbdev directives, their links seen from here instead of from nbs/.
+readme: .venv/.ready  ## make README.md and CONTRIBUTING.md from nbs/index.ipynb and nbs/contributing.ipynb
+	@set -o pipefail; for doc in index:README contributing:CONTRIBUTING; do new="$(INTO)/$${doc#*:}.md"; \
+	  $(BIN)/jupyter-nbconvert --log-level=WARN --to markdown --stdout nbs/$${doc%:*}.ipynb \
+	  --RegexRemovePreprocessor.patterns='(#\|.*\n)*#\|\s*hide\b' \
+	| sed -E -e '/^#\|/d' -e 's~(\]\(|(src|href)=")(images/|[0-9]+_[a-z_]+\.ipynb)~\1nbs/\3~g' -e 's~\]\(contributing.ipynb~](CONTRIBUTING.md~g' -e 's~(\]\(|(src|href)=")\.\./~\1~g' \
+	| awk '/^```/ { open = !open; if (open && $$0 == "```") $$0 = "```python" } 1' | cat -s > "$$new.new" && mv "$$new.new" "$$new" || exit 1; done
 
 clean:  ## remove what was built; .venv and downloaded data stay
-	rm -rf _docs _proc build dist *.egg-info .hypothesis
+	rm -rf _docs _proc nbs/reference build dist *.egg-info .hypothesis
 	find . -name .venv -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 
 # Made again when these files change. The stamp comes last, so an interrupted set-up goes on where it stopped.

@@ -1,1 +1,16 @@
+"""A book you run: from an image as a grid of numbers to a Learner of your own, tested on handwritten digits
+
+You know Python, and you want to know how a computer learns. This book builds every part of the answer in notebooks: first by hand, then with PyTorch, then through fastai, and each step is shown to give the same numbers. The notebooks are the book, the tests and the source of a library, all at once. It runs on a laptop, with no GPU and no network if need be, and proves what it says.
+
+Modules:
+
+- `mnist_from_scratch.data`: Where the images come from: real MNIST or the digits inside scikit-learn, from one function, whole and checked.
+- `mnist_from_scratch.exercises`: How an exercise of this book is asked, checked and proven, and how the book checks itself.
+- `mnist_from_scratch.ladder`: Every model of the book, fitted on this machine and compared by one command.
+- `mnist_from_scratch.linear`: The first model that learns: one weight for each pixel, found by following the slope.
+- `mnist_from_scratch.pixel_similarity`: A baseline first: how many digits can be read with averages and nothing else?
+- `mnist_from_scratch.publishing`: How the book becomes a site, and how it is kept from showing what is no longer so.
+- `mnist_from_scratch.sgd`: How to make a number smaller by adjusting other numbers: find the slope, take a step down, and repeat.
+- `mnist_from_scratch.tensors`: A picture is a grid of numbers, and a tensor is how to calculate with thousands of such grids at once."""
+
 __version__ = "0.1.0"
