@@ -1,6 +1,6 @@
 """Every model of the book, fitted on this machine and compared by one command.
 
-`mnist-ladder` climbs the book. Each chapter's model is a rung: it is fitted to the training digits, measured on the validation digits, and gets a line in a table. `make run` calls it after setting everything up. `mnist-predict` names the digits in image files of your own.
+`mnist-ladder` climbs the book. Each chapter's model is a rung: it is fitted to the training digits, measured on the validation digits, and gets a line in a table. `make run` calls it after setting everything up. `mnist-train` trains a model and keeps it, and `mnist-predict` uses it to name the digits in image files of your own.
 
 Docs: https://mnist-from-scratch.github.io/mnist_from_scratch/ladder.html.md"""
 
@@ -8,10 +8,11 @@ Docs: https://mnist-from-scratch.github.io/mnist_from_scratch/ladder.html.md"""
 
 # %% auto #0
 __all__ = ['RUNGS', 'Rung', 'fit_similarity', 'fit_linear', 'default_device', 'climb', 'plot_ladder', 'digit_list',
-           'whole_number', 'device_name', 'text_image', 'mnist_ladder', 'mnist_predict']
+           'whole_number', 'device_name', 'text_image', 'mnist_ladder', 'save_reader', 'load_reader', 'train_reader',
+           'rung_name', 'mnist_train', 'mnist_predict']
 
-# %% ../nbs/91_ladder.ipynb #312d5c65
-import argparse, os, sys, time
+# %% ../nbs/91_ladder.ipynb #72b09528
+import argparse, os, sys, tempfile, time
 from functools import partial
 from pathlib import Path
 from typing import Callable, NamedTuple
@@ -19,20 +20,23 @@ from typing import Callable, NamedTuple
 import matplotlib.pyplot as plt, pandas as pd, torch, torch.nn.functional as F
 from fastcore.imports import IN_NOTEBOOK
 from fastcore.script import call_parse
+from fastcore.xdg import xdg_cache_home
 from fastprogress import progress_bar
 
 from .data import DataError, load_image, load_mnist
 from .linear import BasicOptim, DataLoader, TensorDataset, init_params, mnist_loss, sigmoid, train_epoch
 from .pixel_similarity import PixelSimilarity, accuracy, l1_distance, l2_distance
 from .sgd import mse
+from .ten_digits import DigitReader, conv_net, fit_ten_digits, read_digits
 from .tensors import STYLE, show_image
 
-# %% ../nbs/91_ladder.ipynb #dd1e811e
+# %% ../nbs/91_ladder.ipynb #893d6557
 class Rung(NamedTuple):
     "A model of the book in the form that the ladder climbs."
     name: str        # what the table calls it
     fit: Callable    # fit(x, y, epochs, seed) -> (probs, number of parameters), as `fit_similarity`
     epochs: int = 0  # how often it goes through the training digits, unless told otherwise; 0 if it does not
+    build: Callable = None  # build(number of classes) -> an untrained module like the one that `fit` returns, if it returns one
 
 # %% ../nbs/91_ladder.ipynb #787406ea
 def fit_similarity(
@@ -71,14 +75,15 @@ def fit_linear(
         return torch.cat([p, 1 - p], 1) if two else p/p.sum(1, keepdim=True)
     return probs, w.numel() + b.numel()
 
-# %% ../nbs/91_ladder.ipynb #03820d87
+# %% ../nbs/91_ladder.ipynb #6e0ec8b9
 RUNGS = [
     Rung('pixel similarity, L1', partial(fit_similarity, distance=l1_distance)),
     Rung('pixel similarity, L2', partial(fit_similarity, distance=l2_distance)),
     Rung('linear', fit_linear, epochs=20),
+    Rung('convolutional network', fit_ten_digits, epochs=4, build=lambda n: DigitReader(conv_net(n))),
 ]
 
-# %% ../nbs/91_ladder.ipynb #5b3a72a7
+# %% ../nbs/91_ladder.ipynb #d9f290b1
 def default_device() -> str:  # 'cuda', 'mps' or 'cpu'
     "The fastest device that PyTorch finds here."
     if torch.cuda.is_available(): return 'cuda'
@@ -93,7 +98,7 @@ def _fit(rung, data, epochs, seed, device):
     probs,n_params = rung.fit(x, y, epochs, seed)
     if x.device.type != 'cpu': getattr(torch, x.device.type).synchronize()
     seconds = time.perf_counter() - start
-    with torch.no_grad(): return torch.cat([probs(o) for o in vx.split(2000)]).cpu(), n_params, epochs, seconds
+    return read_digits(probs, vx).cpu(), n_params, epochs, seconds
 
 # %% ../nbs/91_ladder.ipynb #1e8f3e74
 def climb(
@@ -224,29 +229,140 @@ def mnist_ladder(
             f'\nThe last model reads these validation digits as {answers}:\n', _text_row(data.valid[0][:4]),
             f'\nSaved {out/"ladder.png"} and {out/"ladder.csv"}')
 
-# %% ../nbs/91_ladder.ipynb #f4c393f2
+# %% ../nbs/91_ladder.ipynb #3c58bbd3
+_format = 'mnist_from_scratch reader 1'
+
+def save_reader(
+    reader,  # the module that `Rung.fit` returned
+    file,  # where to; an older file stays whole if anything goes wrong
+    **facts,  # plain values that are kept with the weights: `model`, `digits`, `doubt` and so on
+):
+    "Save a trained network with all that `load_reader` needs."
+    file = Path(file)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    weights = {k: v.detach().cpu().contiguous() for k,v in reader.state_dict().items()}
+    with tempfile.TemporaryDirectory(dir=file.parent, prefix='.making-') as tmp:
+        torch.save({'format': _format, 'weights': weights, **facts}, Path(tmp)/file.name)
+        os.replace(Path(tmp)/file.name, file)
+
+# %% ../nbs/91_ladder.ipynb #fa01c19a
+def load_reader(
+    file,  # from `save_reader`
+) -> tuple:  # the module, from images `(n,28,28)` to probabilities `(n,k)`, and the facts, a dict
+    "Load what `save_reader` saved; a `DataError` if the file is something else or damaged."
+    try:
+        facts = torch.load(file, map_location='cpu', weights_only=True)
+        if not isinstance(facts, dict) or facts.get('format') != _format: raise ValueError('it holds something else')
+        reader = next(o for o in RUNGS if o.name == facts['model'] and o.build).build(len(facts['digits'])).eval()
+        reader.load_state_dict(facts.pop('weights'))
+    except FileNotFoundError: raise
+    except Exception as e:            # a broken file can make a parser raise almost anything
+        why = f'{type(e).__name__}: {e}'.splitlines()[0]
+        raise DataError(f'{file} could not be read as a trained model: {why}; make a new one with mnist-train') from e
+    return reader, facts
+
+# %% ../nbs/91_ladder.ipynb #eabdcc76
+def train_reader(
+    data,  # what `load_mnist` returns
+    file,  # where to keep it
+    rung: Rung,  # one that has `build`
+    epochs: int = None, seed: int = 42, device: str = None,  # as for `climb`
+) -> dict:  # what is known about it
+    "Train a rung, measure it on the validation digits, and keep it."
+    x,y = (o.to(device or default_device()) for o in data.train)
+    epochs = epochs or rung.epochs
+    start = time.perf_counter()
+    reader,_ = rung.fit(x.float()/255, y, epochs, seed)
+    seconds = time.perf_counter() - start
+    p = read_digits(reader, data.valid[0].to(x.device).float()/255).cpu()
+    acc = accuracy(torch.tensor(data.digits)[p.argmax(-1)], data.valid[1])
+    facts = dict(model=rung.name, digits=data.digits, data=data.source, epochs=epochs, seed=seed, seconds=seconds,
+                 accuracy=float(acc), doubt=p.max(-1)[0].quantile(0.02).item())
+    save_reader(reader, file, **facts)
+    return facts
+
+# %% ../nbs/91_ladder.ipynb #fe57eb49
+def _reader_file(file):
+    "Where a trained model is kept: `file`, or a place in the cache, from wherever the commands are called."
+    return Path(file).expanduser() if file else xdg_cache_home()/'mnist_from_scratch'/'reader.pt'
+
+def _train(command, data, file, rung, **kwargs):
+    "`train_reader`, which says what it does."
+    _report(f'Training: {rung.name}, epochs: {kwargs["epochs"] or rung.epochs}, {data}')
+    try: facts = train_reader(data, file, rung, **kwargs)
+    except OSError as e: _stop(command, f'{file} can not be written: {e}')
+    _report(f'Right about {facts["accuracy"]:.2%} of the validation digits, after {facts["seconds"]:.0f} seconds.', f'Saved as {file}')
+    return facts
+
+def rung_name(s):
+    "`'convolutional network'` -> that rung, for the command line, if it can be saved."
+    found = {o.name: o for o in RUNGS if o.build}
+    if not isinstance(s, str): return s
+    if s not in found: raise argparse.ArgumentTypeError(
+        f'{s!r} is not one of the models that can be saved: {", ".join(found)}')
+    return found[s]
+
+# %% ../nbs/91_ladder.ipynb #0e100fc8
+@call_parse
+def mnist_train(
+    model:rung_name = 'convolutional network',  # which model of the ladder, by its name
+    digits:digit_list = '0,1,2,3,4,5,6,7,8,9',  # digits to tell apart, with commas between them
+    epochs:whole_number(1) = None,  # passes over the digits; the model has its own default
+    seed:whole_number(0) = 42,  # seed of all randomness
+    device:device_name = None,  # cpu, cuda or mps; by default the fastest that is there
+    out:Path = None,  # file to write; by default a place in the cache, where mnist-predict looks
+):
+    "Train one model of the book and keep it, for mnist-predict."
+    out = _reader_file(out)
+    if out.is_dir(): _stop('mnist-train', f'--out {out} is a folder, expected a file such as reader.pt')
+    _train('mnist-train', _load('mnist-train', digits), out, rung_name(model), epochs=epochs, seed=seed, device=device)
+
+# %% ../nbs/91_ladder.ipynb #c6c9b8b2
+def _known(digits, facts, file):
+    "Positions of `digits` among those that a model was trained on."
+    wanted = digit_list(digits) or tuple(facts['digits'])
+    if not set(wanted) <= set(facts['digits']): _stop('mnist-predict',
+        f'--digits {",".join(map(str, wanted))}, but the model in {file} knows only {",".join(map(str, facts["digits"]))}; '
+        'train another with mnist-train')
+    return [facts['digits'].index(o) for o in wanted], wanted
+
+def _answer(p, which, wanted, doubt):
+    "The three most probable digits in words, with doubt if none of all that the model knows reached it."
+    sure,p = p.max(),p[which]/p[which].sum()
+    best = p.topk(min(3, len(wanted)))
+    words = ', '.join(f'{wanted[i]} ({v:.0%})' for v,i in zip(*map(torch.Tensor.tolist, best)))
+    return words + (' – in doubt: is it one digit?' if sure < doubt else '')
+
+# %% ../nbs/91_ladder.ipynb #0de9d601
+def _the_reader(file, device):
+    "The trained network in `file`, made first if there is none, and what is known about it."
+    if not file.exists():
+        _report('There is no trained model yet: making one, which is done once.')
+        _train('mnist-predict', _load('mnist-predict', None), file, RUNGS[-1], epochs=None, device=device)
+    try: return load_reader(file)
+    except (DataError, OSError) as e: _stop('mnist-predict', e)
+
+# %% ../nbs/91_ladder.ipynb #330cba08
 @call_parse
 def mnist_predict(
     *images:str,  # image files: any size, colour or grey, dark on light or light on dark
-    digits:digit_list = '0,1,2,3,4,5,6,7,8,9',  # digits to choose from, with commas between them
-    device:device_name = None,  # cpu, cuda or mps; by default the fastest that is there
+    digits:digit_list = None,  # digits to choose from, with commas between them; by default all that the model knows
+    model:Path = None,  # file from mnist-train; by default the one in the cache; if there is none, it is made
+    device:device_name = None,  # for training, if need be: cpu, cuda or mps; by default the fastest that is there
 ):
-    "Name the digit in each image file, with the three largest probabilities."
+    "Name the digit in each image file, with the three largest probabilities, and a word of doubt where it is due."
     if not images: _stop('mnist-predict', 'no image files given, expected one or more')
-    data = _load('mnist-predict', digits)
-    device,rung = device or default_device(),RUNGS[-1]
-    probs,_ = rung.fit(data.train[0].to(device).float()/255, data.train[1].to(device), rung.epochs, 42)
-    with torch.no_grad(): p = torch.cat([probs(o.to(device).float()/255).cpu() for o in data.valid[0].split(2000)])
-    acc = accuracy(torch.tensor(data.digits)[p.argmax(-1)], data.valid[1])
-    print(f'{rung.name}, fitted to {data.source}: right about {acc:.1%} of its validation digits')
+    for o in (sys.stdout, sys.stderr): o.reconfigure(errors='replace')
+    file = _reader_file(model)
+    reader,facts = _the_reader(file, device)
+    which,wanted = _known(digits, facts, file)
+    _report(f'{facts["model"]}, trained on {facts["data"]}: right about {facts["accuracy"]:.2%} of its validation digits')
     bad = 0
-    for file in images:
-        try: x = load_image(file)
+    for name in images:
+        try: x = load_image(name)
         except DataError as e:
             bad += 1
             print(e, file=sys.stderr)
             continue
-        with torch.no_grad(): p = probs(x[None].to(device).float()/255)[0].cpu()
-        best = p.topk(min(3, len(data.digits)))
-        print(f'{file}: ' + ', '.join(f'{data.digits[i]} ({v:.0%})' for v,i in zip(*map(torch.Tensor.tolist, best))))
+        _report(f'{name}: ' + _answer(read_digits(reader, x[None].float()/255)[0], which, wanted, facts['doubt']))
     if bad: sys.exit(1)
