@@ -15,7 +15,7 @@ endif
 NBS ?= $(sort $(wildcard nbs/*.ipynb))
 INTO ?= .
 
-.PHONY: help run test outputs check-outputs lab docs readme clean
+.PHONY: help run test outputs check-outputs bench lab docs readme clean
 
 help:  ## this list
 	@sed -nE 's/^([a-z-]+):.*## /make \1	/p' Makefile
@@ -45,6 +45,9 @@ outputs: .venv/.ready  ## run the notebooks and store what they show now (NBS an
 
 check-outputs: .venv/.ready  ## run the notebooks and compare what they show with what is stored
 	@$(call OUTPUTS,False)
+
+bench: .venv/.ready  ## measure ours beside fastai, plain PyTorch and the bare arithmetic (ARGS="--rounds 3 --out folder")
+	@$(MNIST_FROM_HERE) $(BIN)/mnist-bench $(ARGS)
 
 lab: .venv/.ready  ## open the notebooks in JupyterLab, which saves them clean
 	@$(MNIST_FROM_HERE) $(BIN)/jupyter-lab --ContentsManager.pre_save_hook=nbdev.clean.clean_jupyter --LabApp.default_url=/lab/tree/nbs
