@@ -4,6 +4,7 @@ You know Python, and you want to know how a computer learns. This book builds ev
 
 Modules:
 
+- `mnist_from_scratch.benchmarks`: What this book's code costs beside fastai, plain PyTorch and the bare arithmetic, measured side by side.
 - `mnist_from_scratch.data`: Where the images come from: real MNIST or the digits inside scikit-learn, from one function, whole and checked.
 - `mnist_from_scratch.exercises`: How an exercise of this book is asked, checked and proven, and how the book checks itself.
 - `mnist_from_scratch.ladder`: Every model of the book, fitted on this machine and compared by one command.
