@@ -115,7 +115,7 @@ def fit_one_cycle_mlp(
     model.eval()
     return lambda x: probs(model(x)), sum(p.numel() for p in model.parameters())
 
-# %% ../nbs/91_ladder.ipynb #6a0b463e
+# %% ../nbs/91_ladder.ipynb #0cc505cb
 def fit_resnet(
     x, y, epochs, seed,  # as for `fit_linear`
 ) -> tuple:  # as for `fit_similarity`
@@ -129,7 +129,7 @@ def fit_resnet(
     torch.manual_seed(seed)
     digits = y.unique()
     def colour(x): return x[:, None].expand(-1, 3, -1, -1)
-    ds = TensorDataset(colour(x), torch.searchsorted(digits, y))
+    ds = TensorDataset(colour(x), torch.searchsorted(digits, y.contiguous()))
     dls = FastaiDataLoaders(DataLoader(ds, 64, True), DataLoader(TensorDataset(*ds[:64]), 64), device=x.device)
     learn = vision_learner(dls, resnet18, pretrained=False, normalize=False, n_out=len(digits), loss_func=nn.CrossEntropyLoss())
     with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(epochs, 0.01)
