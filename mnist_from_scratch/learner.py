@@ -345,9 +345,9 @@ def _ctrl_c(self:Learner):
     try: yield
     finally: signal.signal(signal.SIGINT, old)
 
-# %% ../nbs/05_learner.ipynb #d6e8bac3
+# %% ../nbs/05_learner.ipynb #abd963d7
 class Recorder(Callback):
-    "Keeps the history of a fit: for each step the smoothed loss, the learning rate and the momentum, and a row of results for each epoch."
+    "Keeps the history: smoothed loss, learning rate and momentum of each step, and a row of results for each epoch."
     order,new = -10,()
     def __init__(self,
         beta: float = 0.98,  # how much of the smoothed training loss is kept from step to step
@@ -870,9 +870,9 @@ def trace(
         ms = f'{"" if t is None else f"{1000*t:.2f} ms":>9}  ' if times else ''
         print(f'{"   "*depth + what:24}{ms}{details}'.rstrip())
 
-# %% ../nbs/05_learner.ipynb #8730c936
+# %% ../nbs/05_learner.ipynb #88dba5b1
 class MixedPrecision(Callback):
-    "Calculates predictions, and gradients on their way back, with half the bits where PyTorch thinks it safe: in bfloat16, which needs no scaling of the loss."
+    "Calculates predictions, and gradients on their way back, in bfloat16 where PyTorch thinks it safe."
     def before_fit(self):
         learn = self.learn
         def forward(xb):
