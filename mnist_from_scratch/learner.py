@@ -214,7 +214,7 @@ def _check_loss(self:Learner):
     if self.training and not loss.requires_grad: raise FitError(
         'the loss does not depend on any parameter that learns: are all of them frozen, or was detach() called?')
 
-# %% ../nbs/05_learner.ipynb #f9c4b8d0
+# %% ../nbs/05_learner.ipynb #4428c081
 @patch
 def _one_epoch(self:Learner):
     try:
@@ -225,6 +225,7 @@ def _one_epoch(self:Learner):
     try: self('after_epoch')
     except CancelEpochException: pass
 
+# %% ../nbs/05_learner.ipynb #1f282cb3
 @patch
 def _all_batches(self:Learner, dl, training):
     self.training = training
