@@ -24,10 +24,11 @@ __all__ = ['EVENTS', 'SGD', 'Adam', 'default_device', 'to_device', 'DataLoaders'
            'Progress', 'combined_cos', 'ParamScheduler', 'LRFinder', 'SuggestedLRs', 'class_probs', 'load_learner',
            'trace', 'MixedPrecision']
 
-# %% ../nbs/05_learner.ipynb #7b4d6917
+# %% ../nbs/05_learner.ipynb #2edc30d9
 import math, os, signal, sys, tempfile, threading, time, zipfile
 from contextlib import contextmanager
 from copy import deepcopy
+from difflib import get_close_matches
 from functools import partial
 from operator import length_hint
 from pathlib import Path
@@ -88,7 +89,7 @@ class Adam(torch.optim.Optimizer):
                 size = (s['sqr']/(1 - g['sqr_mom']**s['step'])).sqrt_().add_(g['eps'])
                 p.addcdiv_(s['avg'], size, value=-g['lr']/(1 - g['mom']**s['step']))
 
-# %% ../nbs/05_learner.ipynb #dc204b0a
+# %% ../nbs/05_learner.ipynb #ef5ea43b
 def default_device() -> str:  # 'cuda', 'mps' or 'cpu'
     "The fastest device that PyTorch finds here."
     if torch.cuda.is_available(): return 'cuda'
@@ -103,7 +104,15 @@ def to_device(
     if isinstance(b, dict): return {k: to_device(v, device) for k,v in b.items()}
     return [to_device(o, device) for o in b] if isinstance(b, (list, tuple)) else b
 
-# %% ../nbs/05_learner.ipynb #dca63b4f
+def _plain(o):
+    "NumPy's numbers and arrays, and other kinds of lists, as Python's own."
+    if torch.is_tensor(o) or isinstance(o, (str, bytes)) and type(o) in (str, bytes): return o
+    if hasattr(o, 'tolist'): return o.tolist()
+    if isinstance(o, dict): return {_plain(k): _plain(v) for k,v in o.items()}
+    if isinstance(o, tuple): return tuple(map(_plain, o))
+    return list(map(_plain, o)) if hasattr(o, '__iter__') and not isinstance(o, (str, bytes)) else o
+
+# %% ../nbs/05_learner.ipynb #80ddaec6
 class DataLoaders:
     "The batches to learn from and those to measure with, and the device that they go to."
     def __init__(self,
@@ -111,19 +120,22 @@ class DataLoaders:
         device=None,  # such as 'cpu' or 'cuda'; the fastest there is if None
         vocab=None,  # a name for each class, in order
     ):
-        self.train,self.valid,self.vocab = train,valid,vocab
+        self.train,self.valid,self.vocab = train,valid,_plain(vocab)
         self.device = torch.empty(0, device=device or default_device()).device        # 'cuda' becomes 'cuda:0'
 
-# %% ../nbs/05_learner.ipynb #42d0ffca
-EVENTS = ('before_fit', 'before_epoch', 'before_train', 'before_batch', 'after_pred', 'after_loss', 'before_step', 'after_step',
-          'after_batch', 'after_train', 'before_validate', 'after_validate', 'after_epoch', 'after_fit')
+# %% ../nbs/05_learner.ipynb #91e430b0
+EVENTS = ('before_fit', 'before_epoch', 'before_train', 'before_batch', 'after_pred', 'after_loss', 'before_step',
+          'after_step', 'after_batch', 'after_train', 'before_validate', 'after_validate', 'after_epoch', 'after_fit')
 
 class Callback:
     "What a `Learner` calls around its steps. A method named like one of `EVENTS` is called there; `self.learn` is the learner."
     order = 0  # those with a smaller number are called first
     def __init_subclass__(cls):
-        wrong = [o for o in vars(cls) if o.startswith(('before_', 'after_')) and o not in EVENTS]
-        if wrong: raise ValueError(f'{cls.__name__} has a method {wrong[0]}, which is never called; the events are {", ".join(EVENTS)}')
+        for name in vars(cls):
+            meant = name not in EVENTS and name[0] != '_' and get_close_matches(name, EVENTS, 1, 0.85)
+            if meant or name.startswith(('before_', 'after_')) and name not in EVENTS: raise ValueError(
+                f'{cls.__name__} has a method {name}, which is never called'
+                f'{f"; did you mean {meant[0]}?" if meant else ""}; the events are {", ".join(EVENTS)}')
 
 # %% ../nbs/05_learner.ipynb #71b29c94
 class CancelFitException(Exception): "Raise it in a callback to end the fit."
@@ -131,7 +143,7 @@ class CancelEpochException(Exception): "Raise it in a callback to go on with the
 class CancelBatchException(Exception): "Raise it in a callback to go on with the next batch."
 class FitError(RuntimeError): "What stopped a fit, where, and what to do about it."
 
-# %% ../nbs/05_learner.ipynb #25991968
+# %% ../nbs/05_learner.ipynb #7bea662c
 class Learner:
     "A model, its data, loss and optimizer, and a training loop that calls callbacks."
     def __init__(self,
@@ -146,11 +158,8 @@ class Learner:
         self.dls,self.model,self.loss_func,self.opt_func,self.lr = dls,model.to(dls.device),loss_func,opt_func,lr
         if isinstance(loss_func, torch.nn.Module): loss_func.to(dls.device)
         self.metrics = _listify(metrics)
-        self.recorder,self.opt,self.bar = Recorder(),None,True
+        self.recorder,self.opt,self.bar,self.training = Recorder(),None,True,False
         self.cbs = [self.recorder, StopOnNaN(), Progress(), *_listify(cbs)]
-
-    @property
-    def training(self): return self.model.training
 
     def forward(self, xb):
         "Predictions for a batch of inputs."
@@ -158,15 +167,18 @@ class Learner:
 
 def _listify(o): return [] if o is None else list(o) if isinstance(o, (list, tuple)) else [o]
 
-# %% ../nbs/05_learner.ipynb #883326df
+# %% ../nbs/05_learner.ipynb #63886210
 @patch
 def __call__(self:Learner, event):
     "Call the callbacks that listen to `event`; their errors are named."
-    for f in self.listeners[event]:
-        try: f()
-        except (CancelFitException, CancelEpochException, CancelBatchException, FitError): raise
-        except Exception as e: raise FitError(
-            f'{type(f.__self__).__name__}.{event} raised {type(e).__name__}: {e} ({self.where()})') from e
+    for f in self.listeners[event]: self._call(f, event)
+
+@patch
+def _call(self:Learner, f, event):
+    try: f()
+    except (CancelFitException, CancelEpochException, CancelBatchException, FitError): raise
+    except Exception as e: raise FitError(
+        f'{type(f.__self__).__name__}.{event} raised {type(e).__name__}: {e} ({self.where()})') from e
 
 @patch
 def where(self:Learner) -> str:
@@ -179,19 +191,16 @@ def _listen(self:Learner, cbs):
     for cb in cbs: cb.learn = self
     self.listeners = {event: [getattr(cb, event) for cb in cbs if hasattr(cb, event)] for event in EVENTS}
 
-# %% ../nbs/05_learner.ipynb #de439c73
+# %% ../nbs/05_learner.ipynb #a632cbfc
 @patch
 def _one_batch(self:Learner, batch):
     try:
-        if not isinstance(batch, (list, tuple)) or len(batch) != 2: raise FitError(
-            f'a batch is {type(batch).__name__} of {len(batch)}, expected a pair: inputs and targets')
-        self.xb,self.yb = to_device(batch, self.dls.device)
+        self.xb,self.yb = to_device(_pair(batch), self.dls.device)
         self('before_batch')
         self.pred = self.forward(self.xb)
         self('after_pred')
         self.loss = self.loss_func(self.pred, self.yb)
-        if self.loss.numel() != 1: raise FitError(
-            f'loss_func gave the shape {tuple(self.loss.shape)}, expected a single number: take the mean or the sum')
+        self._check_loss()
         self('after_loss')
         if self.training:
             self.loss.backward()
@@ -200,9 +209,26 @@ def _one_batch(self:Learner, batch):
             self('after_step')
             self.opt.zero_grad()
     except CancelBatchException: pass
-    self('after_batch')
+    try: self('after_batch')
+    except CancelBatchException: pass
 
-# %% ../nbs/05_learner.ipynb #81a7e174
+# %% ../nbs/05_learner.ipynb #418c84ef
+def _pair(batch):
+    "The batch, or a `FitError` if it is no pair."
+    if isinstance(batch, (list, tuple)) and len(batch) == 2: return batch
+    what = f'{type(batch).__name__} of {len(batch)}' if hasattr(batch, '__len__') else type(batch).__name__
+    raise FitError(f'a batch is {what}, expected a pair: inputs and targets')
+
+@patch
+def _check_loss(self:Learner):
+    loss,expected = self.loss,'expected a tensor with a single number'
+    if not torch.is_tensor(loss): raise FitError(
+        f'loss_func gave {type(loss).__name__}, {expected}, calculated from the predictions without .item()')
+    if loss.numel() != 1: raise FitError(f'loss_func gave the shape {tuple(loss.shape)}, {expected}: take the mean')
+    if self.training and not loss.requires_grad: raise FitError(
+        'the loss does not depend on any parameter that learns: are all of them frozen, or was detach() called?')
+
+# %% ../nbs/05_learner.ipynb #4428c081
 @patch
 def _one_epoch(self:Learner):
     try:
@@ -210,22 +236,68 @@ def _one_epoch(self:Learner):
         self._all_batches(self.dls.train, True)
         with torch.no_grad(): self._all_batches(self.dls.valid, False)
     except CancelEpochException: pass
-    self('after_epoch')
+    try: self('after_epoch')
+    except CancelEpochException: pass
 
+# %% ../nbs/05_learner.ipynb #1f282cb3
 @patch
 def _all_batches(self:Learner, dl, training):
+    self.training = training
     self.model.train(training)
     self('before_train' if training else 'before_validate')
     self.iter = -1
     for self.iter,batch in enumerate(dl):
         self._one_batch(batch)
         if self.stop: raise KeyboardInterrupt
-    if self.iter < 0: raise FitError(
-        f'the {"training" if training else "validation"} data gave no batch in epoch {self.epoch}; is it empty, is drop_last set '
-        'with a batch size above its length, or is it an iterator, which can be used once only?')
+    if self.iter < 0: raise self._no_batch('training' if training else 'validation')
     self('after_train' if training else 'after_validate')
 
-# %% ../nbs/05_learner.ipynb #28c2763d
+@patch
+def _no_batch(self:Learner, which): return FitError(
+    f'the {which} data gave no batch in epoch {self.epoch}; is it empty, is drop_last set with a batch size above '
+    'its length, or is it an iterator, which can be used once only?')
+
+# %% ../nbs/05_learner.ipynb #d24f2261
+@patch
+def _fit(self:Learner, n_epoch, lr=None, cbs=None, start_epoch=0):
+    self._ready()
+    if not 0 <= start_epoch <= n_epoch or start_epoch and not hasattr(self.recorder, 'losses'): raise FitError(
+        f'start_epoch={start_epoch} of {n_epoch} epochs, expected 0, or after `load` the number of epochs that are done')
+    set_hypers(self.opt, lr=self.lr if lr is None else lr)
+    self.n_epoch,self.epoch,self.start_epoch,self.iter = n_epoch,start_epoch,start_epoch,0
+    n = length_hint(self.dls.train, -1)
+    self.n_iter = None if n < 0 else n        # a stream has no length
+    if n == 0: raise self._no_batch('training')
+    self._listen(_listify(cbs))
+    with self._ctrl_c():
+        try: self._all_epochs()
+        except BaseException as e:
+            if later := self._after_fit(): e.later = f' (after that: {later})'
+            raise
+        if error := self._after_fit(): raise error
+
+# %% ../nbs/05_learner.ipynb #d64874f7
+@patch
+def _all_epochs(self:Learner):
+    try:
+        self('before_fit')
+        for self.epoch in range(self.start_epoch, self.n_epoch): self._one_epoch()
+    except CancelFitException: pass
+    except (CancelEpochException, CancelBatchException) as e: raise FitError(
+        f'{type(e).__name__} was raised where there is nothing of the kind to cancel ({self.where()})') from e
+
+@patch
+def _after_fit(self:Learner):
+    "Call every `after_fit`, whatever happens in the others; the first error, or None."
+    self.opt.zero_grad()
+    self.training,error = False,None
+    for f in self.listeners['after_fit']:
+        try: self._call(f, 'after_fit')
+        except (CancelFitException, CancelEpochException, CancelBatchException): pass
+        except Exception as e: error = error or e
+    return error
+
+# %% ../nbs/05_learner.ipynb #5887f140
 @patch
 def fit(self:Learner,
     n_epoch: int,  # how many passes over the training data
@@ -234,22 +306,11 @@ def fit(self:Learner,
     start_epoch: int = 0,  # where to go on, after `load`
 ):
     "Train, and measure after each epoch. Ctrl-C ends it after the batch it is at, with all that was learned."
-    self._ready()
-    set_hypers(self.opt, lr=self.lr if lr is None else lr)
-    self.n_epoch,self.epoch,self.start_epoch,self.iter = n_epoch,start_epoch,start_epoch,0
-    self.n_iter = length_hint(self.dls.train, 0) or None        # a stream has no length
-    self._listen(_listify(cbs))
-    with self._ctrl_c():
-        try:
-            self('before_fit')
-            for self.epoch in range(start_epoch, n_epoch): self._one_epoch()
-        except CancelFitException: pass
-        except KeyboardInterrupt: print(f'Stopped in {self.where()}. What was learned up to here is kept.')
-        finally:
-            self.opt.zero_grad()
-            self('after_fit')
+    try: self._fit(n_epoch, lr, cbs, start_epoch)
+    except KeyboardInterrupt as e:
+        print(f'Stopped in {self.where()}. What was learned up to here is kept.{getattr(e, "later", "")}')
 
-# %% ../nbs/05_learner.ipynb #11004042
+# %% ../nbs/05_learner.ipynb #2958c784
 def set_hypers(
     opt,  # optimizer with `param_groups`: ours or PyTorch's
     lr: float = None,  # learning rate
@@ -258,22 +319,30 @@ def set_hypers(
     "Change how an optimizer steps, under whatever name it keeps that."
     for g in opt.param_groups:
         if lr is not None: g['lr'] = lr
-        if mom is None: continue
-        if 'betas' in g: g['betas'] = (mom, *g['betas'][1:])
-        for name in ('mom', 'momentum'):
-            if g.get(name): g[name] = mom
+        if mom is not None: _set_mom(g, mom)
+
+def _set_mom(g, mom):
+    if 'betas' in g: g['betas'] = (mom, *g['betas'][1:])
+    for name in ('mom', 'momentum'):
+        if g.get(name): g[name] = mom
 
 def _mom(g): return g['betas'][0] if 'betas' in g else g.get('mom', g.get('momentum', 0.))
 
-# %% ../nbs/05_learner.ipynb #ac957ff8
+# %% ../nbs/05_learner.ipynb #7fbd5ab0
 @patch
 def _ready(self:Learner):
-    "An optimizer, if there is none yet, and a `FitError` if model and data are on different devices."
+    "An optimizer, if there is none yet, and a `FitError` if something does not fit."
+    self._same_device()
+    if self.opt is None: self.opt = self._new_opt()
+    if not hasattr(self.opt, 'param_groups'): raise FitError(
+        f'opt_func gave {type(self.opt).__name__}, expected an optimizer with param_groups, like those of torch.optim')
+
+@patch
+def _same_device(self:Learner):
     here = {p.device for p in self.model.parameters()}
     if here - {self.dls.device}: raise FitError(
-        f'the model is on {", ".join(sorted(map(str, here)))} and the data go to {self.dls.device}; call model.to({str(self.dls.device)!r}) '
-        'and make a new Learner, or choose another device in DataLoaders')
-    if self.opt is None: self.opt = self._new_opt()
+        f'the model is on {", ".join(sorted(map(str, here)))} and the data go to {self.dls.device}; '
+        f'call model.to({str(self.dls.device)!r}) and make a new Learner, or choose another device in DataLoaders')
 
 @patch
 def _new_opt(self:Learner): return self.opt_func([p for p in self.model.parameters() if p.requires_grad], lr=self.lr)
@@ -291,10 +360,10 @@ def _ctrl_c(self:Learner):
     try: yield
     finally: signal.signal(signal.SIGINT, old)
 
-# %% ../nbs/05_learner.ipynb #334fa6eb
+# %% ../nbs/05_learner.ipynb #abd963d7
 class Recorder(Callback):
-    "Keeps the history of a fit: for each step the smoothed loss, the learning rate and the momentum, and a row of results for each epoch."
-    order = -10
+    "Keeps the history: smoothed loss, learning rate and momentum of each step, and a row of results for each epoch."
+    order,new = -10,()
     def __init__(self,
         beta: float = 0.98,  # how much of the smoothed training loss is kept from step to step
     ): self.beta = beta
@@ -317,6 +386,7 @@ class Recorder(Callback):
         self.new = []
 
     def after_train(self): self.smooth()
+    def after_fit(self): self.smooth()        # a fit that ended in the middle of an epoch
 
 def _name(f): return getattr(f, '__name__', None) or _name(getattr(f, 'func', type(f)))
 
@@ -349,29 +419,38 @@ def _single(f, pred, yb):
         f'the metric {_name(f)} gave the shape {tuple(v.shape)} for {len(yb)} items, expected a single number: their mean')
     return v
 
-# %% ../nbs/05_learner.ipynb #d83b560a
+# %% ../nbs/05_learner.ipynb #830ccba8
 class StopOnNaN(Callback):
-    "Ends a fit whose loss is not a finite number: on the CPU before that step, elsewhere after the epoch, as looking waits for the device."
+    "Ends a fit whose loss is not finite: on the CPU before that step, elsewhere after the epoch, as looking waits for the device."
     order = -20
     def before_train(self): self.seen = []
+    def before_validate(self): self.seen = []
     def after_loss(self):
-        if not self.learn.training: return
-        self.seen.append(self.learn.loss.detach())
-        if self.learn.dls.device.type == 'cpu': self.look(self.learn.iter)
-    def after_train(self): self.look(0)
-    def look(self, first):
-        for i,loss in enumerate(self.seen, first):
-            if not math.isfinite(loss.item()): raise FitError(
-                f'the loss is {loss.item()} in epoch {self.learn.epoch}, batch {i}, at a learning rate of {self.learn.opt.param_groups[-1]["lr"]:.3g}. '
-                'Try a tenth of that, and look for NaN in the inputs and for log(0) or a division by 0 in the loss')
+        self.seen.append((self.learn.iter, self.learn.loss.detach()))
+        if self.learn.training and self.learn.dls.device.type == 'cpu': self.look('')
+    def after_train(self): self.look('')
+    def after_validate(self): self.look('validation ')
+
+    def look(self, which):
+        for i,loss in self.seen:
+            if not math.isfinite(loss.item()): raise FitError(self.message(which, i, loss.item()))
         self.seen = []
 
-# %% ../nbs/05_learner.ipynb #256e9403
+    def message(self, which, i, loss):
+        learn,where = self.learn,f'epoch {self.learn.epoch}, batch {i}'
+        ruined = not all(p.isfinite().all() for p in learn.model.parameters())
+        return (f'the {which}loss is {loss} in {where}, at a learning rate of {learn.opt.param_groups[-1]["lr"]:.3g}. '
+                'Try a tenth of that, and look for NaN in the inputs and for log(0) or a division by 0 in the loss' +
+                ('. The weights are not finite either: a step before made them so, by its rate or by a gradient that was not '
+                 'finite, as that of sqrt at 0. Begin again, or from a saved file' if ruined else ''))
+
+# %% ../nbs/05_learner.ipynb #cb9db564
 class Progress(Callback):
     "The familiar table, a row for each epoch, with a bar above it in notebooks and terminals."
     order,bar = 70,None
     def before_fit(self):
         self.bar,learn = None,self.learn
+        self.start,self.rows = time.perf_counter(),len(learn.recorder.values)
         if not learn.bar: return
         if IN_NOTEBOOK or sys.stdout.isatty():
             from fastprogress import master_bar      # it takes longer to import than all the rest
@@ -384,7 +463,7 @@ class Progress(Callback):
         if self.bar: self.bar.write(row, table=True)
         else: print('  '.join(f'{o:>{max(9, len(name))}}' for o,name in zip(row, ['epoch', *self.learn.recorder.names, 'time'])))
 
-    def before_epoch(self): self.start,self.rows = time.perf_counter(),len(self.learn.recorder.values)
+    def before_epoch(self): self.start = time.perf_counter()
 
     def after_step(self):
         if self.bar:
@@ -394,13 +473,13 @@ class Progress(Callback):
     def after_fit(self):
         if self.bar: self.bar.on_iter_end()
 
-# %% ../nbs/05_learner.ipynb #531b0223
+# %% ../nbs/05_learner.ipynb #0119dfba
 @patch
 def after_epoch(self:Progress):
     "Show the epoch's row."
     learn = self.learn
     if not learn.bar or len(learn.recorder.values) == self.rows: return          # the epoch was cancelled
-    seconds = int(time.perf_counter() - self.start)
+    seconds,self.rows = int(time.perf_counter() - self.start),len(learn.recorder.values)
     self.write([str(learn.epoch), *(f'{o:.6f}' for o in learn.recorder.values[-1]), f'{seconds//60:02d}:{seconds%60:02d}'])
 
 # %% ../nbs/05_learner.ipynb #3d277961
@@ -412,7 +491,7 @@ def no_bar(self:Learner):
     try: yield
     finally: self.bar = old
 
-# %% ../nbs/05_learner.ipynb #07ba7f6b
+# %% ../nbs/05_learner.ipynb #c272463c
 def combined_cos(
     pct: float,  # where the middle is reached, from 0 to 1
     start: float, middle: float, end: float,  # the values at 0, at `pct` and at 1
@@ -423,20 +502,26 @@ def combined_cos(
 
 class ParamScheduler(Callback):
     "Sets the learning rate and the momentum before each batch."
-    order = 60
+    order,own = 60,()
     def __init__(self,
         scheds: dict,  # 'lr' or 'mom' -> function of the share of the fit that is done, from 0 to 1
     ): self.scheds = scheds
 
     def before_fit(self):
-        if not self.learn.n_iter: raise FitError('a schedule needs to know how many batches there will be, but the training data has no length')
+        if self.learn.n_iter is None: raise FitError(
+            'a schedule needs to know how many batches there will be, but the training data has no length')
+        self.own = [_mom(g) for g in self.learn.opt.param_groups]
 
     def before_batch(self):
         learn = self.learn
         done = (learn.epoch + learn.iter/learn.n_iter)/learn.n_epoch
         if learn.training: set_hypers(learn.opt, **{k: f(done) for k,f in self.scheds.items()})
 
-# %% ../nbs/05_learner.ipynb #9cff62cc
+    def after_fit(self):
+        "Give the optimizer its own momentum back."
+        for g,mom in zip(self.learn.opt.param_groups, self.own): _set_mom(g, mom)
+
+# %% ../nbs/05_learner.ipynb #db54a0a9
 @patch
 def fit_one_cycle(self:Learner,
     n_epoch: int,  # how many passes over the training data
@@ -447,12 +532,12 @@ def fit_one_cycle(self:Learner,
     cbs=None,  # more callbacks, for this fit only
     start_epoch: int = 0,  # where to go on, after `load`
 ):
-    "Fit with a learning rate that rises and falls (Smith 2018, https://arxiv.org/abs/1803.09820)."
+    "Fit with a rate that rises and falls (Smith 2018, https://arxiv.org/abs/1803.09820; with cosines, as in fastai)."
     top = self.lr if lr_max is None else lr_max
     scheds = dict(lr=combined_cos(pct_start, top/div, top, top/div_final), mom=combined_cos(pct_start, *moms))
     self.fit(n_epoch, top, [ParamScheduler(scheds), *_listify(cbs)], start_epoch)
 
-# %% ../nbs/05_learner.ipynb #79fd6fd6
+# %% ../nbs/05_learner.ipynb #60b504a7
 _HISTORY = 'lrs', 'moms', 'losses', 'iters', 'values', 'avg'
 
 @patch
@@ -460,8 +545,8 @@ def state_dict(self:Learner) -> dict:
     "All that a fit depends on, as tensors and plain values: model, optimizer, history, and the state of the random generators."
     opt = self.opt and dict(self.opt.state_dict(), kind=type(self.opt).__name__)
     history = {k: v for k,v in vars(self.recorder).items() if k in _HISTORY}
-    return dict(format='mnist_from_scratch.learner', model=self.model.state_dict(), opt=opt, recorder=history,
-                rng={k: g.get_state() for k,g in self._generators().items()}, vocab=self.dls.vocab)
+    return dict(format='mnist_from_scratch.learner', model=self.model.state_dict(), opt=_plain(opt), recorder=_plain(history),
+                rng={k: g.get_state() for k,g in self._generators().items()}, vocab=_plain(self.dls.vocab))
 
 @patch
 def _generators(self:Learner):
@@ -472,7 +557,7 @@ def _generators(self:Learner):
         if isinstance(getattr(dl, 'generator', None), torch.Generator): found[name] = dl.generator
     return found
 
-# %% ../nbs/05_learner.ipynb #29fa9595
+# %% ../nbs/05_learner.ipynb #0dd74443
 @patch
 def load_state_dict(self:Learner,
     state: dict,  # as from `state_dict`
@@ -480,10 +565,14 @@ def load_state_dict(self:Learner,
 ):
     "Take over a state; `ValueError` if it is another model's or optimizer's, and then nothing is changed."
     _same_model(self.model.state_dict(), state['model'])
-    opt = self._same_opt(state) if with_opt else None
+    if with_opt: self._restore(state, self._same_opt(state))
+    else: self.model.load_state_dict(state['model'])
+
+@patch
+def _restore(self:Learner, state, opt):
+    "Put a state in place, with `opt` for the optimizer."
     self.model.load_state_dict(state['model'])
-    if not with_opt: return
-    if opt: opt.load_state_dict({k: deepcopy(v) for k,v in state['opt'].items() if k != 'kind'})
+    if opt is not None: opt.load_state_dict({k: deepcopy(v) for k,v in state['opt'].items() if k != 'kind'})
     self.opt = opt
     for k,g in self._generators().items(): g.set_state(state['rng'][k])
     for k in _HISTORY: vars(self.recorder).pop(k, None)
@@ -512,27 +601,41 @@ def _same_opt(self:Learner, state):
     if sizes[0] != sizes[1]: raise ValueError(f'its optimizer has groups of {sizes[0]} parameters, and this one of {sizes[1]}')
     return opt
 
-# %% ../nbs/05_learner.ipynb #61ca30e8
+# %% ../nbs/05_learner.ipynb #31cf33e3
 @patch
 @contextmanager
 def as_it_was(self:Learner):
     "After this block the model, the optimizer, the history and the random generators are as before."
-    state = deepcopy(self.state_dict())
-    try: yield
-    finally: self.load_state_dict(state)
+    state,opt = deepcopy(self.state_dict()),self.opt
+    with self._keep_modes():
+        try: yield
+        finally: self._restore(state, opt)
 
-# %% ../nbs/05_learner.ipynb #4563cece
+@patch
+@contextmanager
+def _keep_modes(self:Learner):
+    "After this block each layer is in training or evaluation mode as before."
+    modes = [(m, m.training) for m in self.model.modules()]
+    try: yield
+    finally:
+        for m,mode in modes: m.training = mode
+
+# %% ../nbs/05_learner.ipynb #6516f1f2
 class LRFinder(Callback):
     "Lets the learning rate grow from step to step, until the loss explodes."
     order = -30
-    def __init__(self, start_lr, end_lr, num_it): self.at,self.num_it = lambda i: start_lr*(end_lr/start_lr)**(i/num_it),num_it
+    def __init__(self, start_lr, end_lr, num_it):
+        self.at,self.num_it = lambda i: start_lr*(end_lr/start_lr)**(i/num_it),num_it
+
     def before_fit(self): self.i,self.best = 0,math.inf
     def before_batch(self): set_hypers(self.learn.opt, lr=self.at(self.i))
     def after_loss(self):
         if not self.learn.loss.isfinite(): raise CancelFitException()
     def after_batch(self):
         self.learn.recorder.smooth()
-        loss,self.i = self.learn.recorder.losses[-1],self.i + 1
+        self.i += 1
+        if not self.learn.recorder.losses: return        # no step yet
+        loss = self.learn.recorder.losses[-1]
         self.best = min(self.best, loss)
         if loss > 4*self.best or self.i > self.num_it: raise CancelFitException()
     def before_validate(self): raise CancelEpochException()
@@ -541,16 +644,18 @@ class SuggestedLRs(NamedTuple):
     "What `lr_find` suggests."
     minimum: float  # a tenth of the learning rate at which the loss was lowest
 
-# %% ../nbs/05_learner.ipynb #dce89c6f
+# %% ../nbs/05_learner.ipynb #2b17309c
 @patch
 def lr_find(self:Learner,
     start_lr: float = 1e-7, end_lr: float = 10,  # from where to where
     num_it: int = 100,  # in how many steps
     show_plot: bool = True,  # draw the losses?
 ) -> SuggestedLRs:
-    "Try ever higher learning rates (Smith 2015, https://arxiv.org/abs/1506.01186); `FitError` if the loss explodes at once. The learner is left as it was."
+    "Try ever higher rates (Smith 2015, https://arxiv.org/abs/1506.01186); `FitError` if the loss explodes at once. Nothing is changed."
+    if num_it < 10 or not 0 < start_lr < end_lr: raise FitError(
+        f'{num_it} steps from {start_lr} to {end_lr}, expected at least 10 steps, and from a small rate above 0 to a larger one')
     with self.as_it_was(), self.no_bar():
-        self.fit(num_it + 1, cbs=LRFinder(start_lr, end_lr, num_it))
+        self._fit(num_it + 1, cbs=LRFinder(start_lr, end_lr, num_it))
         first = num_it//10
         lrs,losses = self.recorder.lrs[first:-5],self.recorder.losses[first:-5]
     if not losses: raise FitError(f'the loss exploded within {first + 5} steps; try a start_lr below {start_lr:.3g}')
@@ -585,16 +690,20 @@ def plot_sched(self:Recorder,
         ax.plot(values); ax.set(xlabel='step', ylabel=name)
     return axs
 
-# %% ../nbs/05_learner.ipynb #b69d99da
+# %% ../nbs/05_learner.ipynb #43293913
 @patch
 @torch.no_grad()
+def _logits(self:Learner, xb):
+    "What the model gives for a batch of inputs when it is not learning, on the CPU; its mode stays as it was."
+    self._same_device()
+    with self._keep_modes(): return self.model.eval()(to_device(xb, self.dls.device)).cpu()
+
+@patch
 def get_preds(self:Learner,
     dl=None,  # batches `(xb, yb)`; the validation data if None
 ) -> tuple:  # predictions and targets of all items, on the CPU, in the order in which they came
     "Predict for a whole dataset."
-    self._ready()
-    self.model.eval()
-    batches = [(self.model(to_device(xb, self.dls.device)).cpu(), torch.as_tensor(yb).cpu()) for xb,yb in (self.dls.valid if dl is None else dl)]
+    batches = [(self._logits(xb), torch.as_tensor(yb).cpu()) for xb,yb in (self.dls.valid if dl is None else dl)]
     if not batches: raise FitError('the data gave no batch')
     return tuple(map(torch.cat, zip(*batches)))
 
@@ -604,15 +713,13 @@ def class_probs(
     "From logits to a probability for each class."
     return (torch.cat([torch.zeros_like(preds), preds], -1) if preds.shape[-1] == 1 else preds).softmax(-1)
 
-# %% ../nbs/05_learner.ipynb #8f12367f
+# %% ../nbs/05_learner.ipynb #9ceaff8e
 @patch
-@torch.no_grad()
 def predict(self:Learner,
     x,  # one input, without a batch axis
 ) -> tuple:  # the name of its class, the class, and the probabilities `(k,)` of all classes
     "What is this?"
-    self.model.eval()
-    probs = class_probs(self.model(to_device(x[None], self.dls.device)).cpu())[0]
+    probs = class_probs(self._logits(x[None]))[0]
     i = probs.argmax().item()
     return self.dls.vocab[i] if self.dls.vocab else i, i, probs
 
@@ -636,28 +743,31 @@ def top_losses(self:Learner,
     losses = torch.stack([self.loss_func(p[None], t[None]) for p,t in zip(*self.get_preds(dl))])
     return tuple(losses.topk(min(k, len(losses))))
 
-# %% ../nbs/05_learner.ipynb #c5a19354
+# %% ../nbs/05_learner.ipynb #e5369d62
 @patch
-@torch.no_grad()
 def show_results(self:Learner,
     n: int = 20,  # how many
+    dl=None,  # batches `(xb, yb)`; the validation data if None
 ):
-    "Draw the first images to validate with: what the model says, and the truth in brackets where that is something else."
-    xb,yb = next(iter(self.dls.valid))
-    self.model.eval()
-    says = class_probs(self.model(to_device(xb, self.dls.device)).cpu()).argmax(-1)
+    "Draw the images of the first batch: what the model says, and the truth in brackets where that is something else."
+    xb,yb = next(iter(self.dls.valid if dl is None else dl))
+    says = class_probs(self._logits(xb)).argmax(-1)
     names,side = self.dls.vocab or range(1000),math.isqrt(xb[0].numel())
     titles = [f'{names[p]}' if p == t else f'{names[p]} ({names[t]})' for p,t in zip(says, yb.cpu().view(-1).long())]
     show_images(xb[:n].view(-1, side, side).cpu(), titles[:n])
 
-# %% ../nbs/05_learner.ipynb #27086782
+# %% ../nbs/05_learner.ipynb #4abf2629
 def _write(state, file):
     "Write `state` to `file`: whole, or not at all."
     file = Path(file)
     file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=file.parent, prefix='.making-') as tmp:
-        torch.save(state, Path(tmp)/file.name)
-        os.replace(Path(tmp)/file.name, file)
+        made = Path(tmp)/file.name
+        torch.save(state, made)
+        try: _read(made)
+        except ValueError as e: raise ValueError(
+            f'{file} was not written, because it could not be read again: {e.__cause__}') from e
+        os.replace(made, file)
     return file
 
 def _read(file):
@@ -666,7 +776,8 @@ def _read(file):
         with zipfile.ZipFile(file) as z:
             if bad := z.testzip(): raise ValueError(f'the checksum of {bad} is wrong')
         state = torch.load(file, map_location='cpu', weights_only=True)
-        if not isinstance(state, dict) or state.get('format') != 'mnist_from_scratch.learner': raise ValueError('it holds something else')
+        if not isinstance(state, dict) or state.get('format') != 'mnist_from_scratch.learner':
+            raise ValueError('it holds something else')
     except FileNotFoundError: raise
     except Exception as e:        # a broken file can make a parser raise almost anything
         raise ValueError(f'{file} could not be read as a saved Learner: {type(e).__name__}: {e}') from e
@@ -762,21 +873,21 @@ def after_fit(self:_Tracer):
     "Take the hooks away."
     for h in self.hooks: h.remove()
 
-# %% ../nbs/05_learner.ipynb #dc23d260
+# %% ../nbs/05_learner.ipynb #01c02c06
 def trace(
     learn,  # a `Learner`
     times: bool = True,  # with milliseconds?
 ):
     "Print what happens in the first batch of a fit: events and who listens, shapes, time. The learner is left as it was."
     tracer = _Tracer()
-    with learn.as_it_was(), learn.no_bar(): learn.fit(1, cbs=tracer)
+    with learn.as_it_was(), learn.no_bar(): learn._fit(1, cbs=tracer)
     for depth,what,details,t in tracer.notes:
         ms = f'{"" if t is None else f"{1000*t:.2f} ms":>9}  ' if times else ''
         print(f'{"   "*depth + what:24}{ms}{details}'.rstrip())
 
-# %% ../nbs/05_learner.ipynb #07ba5bc8
+# %% ../nbs/05_learner.ipynb #88dba5b1
 class MixedPrecision(Callback):
-    "Calculates predictions with half the bits where PyTorch thinks it safe: in bfloat16, which needs no scaling of the loss."
+    "Calculates predictions, and gradients on their way back, in bfloat16 where PyTorch thinks it safe."
     def before_fit(self):
         learn = self.learn
         def forward(xb):
