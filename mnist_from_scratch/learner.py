@@ -8,7 +8,7 @@
 | `Callback`, `CancelFitException`, `CancelEpochException`, `CancelBatchException` | to hook in |
 | `Recorder`, `StopOnNaN`, `Progress` | the callbacks that come with every Learner |
 | `ParamScheduler`, `combined_cos`, `LRFinder` | learning rates that change |
-| `MixedPrecision` | predictions with half the bits |
+| `MixedPrecision` | predictions and gradients with half the bits |
 | `FitError` | what stopped a fit, and what to do |
 | `load_learner` | a Learner to predict with, from a file |
 | `trace` | one batch, written down |
