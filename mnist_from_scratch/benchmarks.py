@@ -9,9 +9,8 @@ Docs: https://mnist-from-scratch.github.io/mnist_from_scratch/benchmarks.html.md
 # %% auto #0
 __all__ = ['GROUPS', 'medians', 'loading', 'epochs', 'backward', 'convolutions', 'imports', 'measure', 'plot', 'bench']
 
-# %% ../nbs/92_benchmarks.ipynb #e04445e5
-import gzip, io, math, os, shutil, statistics, struct, subprocess, sys, tempfile, time, warnings
-from contextlib import redirect_stdout
+# %% ../nbs/92_benchmarks.ipynb #648d9513
+import gzip, math, os, shutil, statistics, struct, subprocess, sys, tempfile, time, warnings
 from pathlib import Path
 
 import numpy as np, pandas as pd, torch, torch.nn.functional as F
@@ -104,7 +103,7 @@ def _fastai(x, y, vx, vy):
         with learn.no_bar(), learn.no_logging(): learn.fit(1)
     return epoch
 
-# %% ../nbs/92_benchmarks.ipynb #bbbaa6b9
+# %% ../nbs/92_benchmarks.ipynb #4eae403e
 def epochs(folder):
     "Ways to train for an epoch."
     data = load_mnist((3, 7))
@@ -116,7 +115,7 @@ def epochs(folder):
     torch_dl,torch_valid = torch_data.DataLoader(train, 256, True),torch_data.DataLoader(valid, 256)
     learn = Learner(DataLoaders(dl, valid_dl, 'cpu'), _net(), mnist_loss, SGD, 0.1, batch_accuracy)
     def with_learner():
-        with redirect_stdout(io.StringIO()): learn.fit(1)               # it prints its table as always
+        with learn.no_bar(): learn.fit(1)
     hand,products = _hand(x, y, vx, vy)
     return {'our Learner': with_learner, 'bare products': products, 'by hand, chapter 04': hand,
             'loop, chapter 03': lambda: train_model(model, dl, valid_dl, mnist_loss, opt, 1),
