@@ -347,6 +347,7 @@ def _same_device(self:Learner):
 @patch
 def _new_opt(self:Learner): return self.opt_func([p for p in self.model.parameters() if p.requires_grad], lr=self.lr)
 
+# %% ../nbs/05_learner.ipynb #c741337e
 @patch
 @contextmanager
 def _ctrl_c(self:Learner):
