@@ -17,11 +17,11 @@ Docs: https://mnist-from-scratch.github.io/mnist_from_scratch/data.html.md"""
 __all__ = ['EMBEDDED', 'REMOTES', 'DataError', 'DownloadError', 'read_idx', 'Mnist', 'read_image', 'download', 'load_mnist',
            'mnist_sample', 'get_data', 'load_image']
 
-# %% ../nbs/90_data.ipynb #5f29d0b5
+# %% ../nbs/90_data.ipynb #8b9bb013
 import gzip, hashlib, math, os, pickle, shutil, tarfile, time, zipfile
 from contextlib import contextmanager
 from http.client import HTTPException
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
@@ -188,16 +188,19 @@ def _read_part(folder):
 def _read_folder(layout, name):
     return _checked({part: _read_part(folder) for part,folder in layout.items()}, name)
 
-# %% ../nbs/90_data.ipynb #f0ad62a3
+# %% ../nbs/90_data.ipynb #ce5def3f
+def _is_safe(member):
+    "Is `member` of an archive a file or a folder, and its name inside of where it is unpacked, on Windows too?"
+    name = PureWindowsPath(member.name)
+    return (member.isfile() or member.isdir()) and not name.anchor and '..' not in name.parts
+
 def _read_archive(file, name):
-    if not hasattr(tarfile, 'data_filter'): raise DataError(
-        f"{file}: this Python can't unpack an archive safely; update to 3.10.12, 3.11.4 or later, or unpack it yourself")
     with TemporaryDirectory() as tmp, _naming(file, 'a .tgz archive'):
         with tarfile.open(file) as tar:
             for m in tar:
-                if m.name.startswith(('/', '\\')): raise DataError(
-                    f'{file}: its member {m.name!r} would be written outside of the folder; this archive is not safe')
-            tar.extractall(tmp, filter='data')
+                if not _is_safe(m): raise DataError(f'{file}: its member {m.name!r} is not a file or folder inside of '
+                    'where the archive is unpacked, but a link, or a name that leads elsewhere; this archive is not safe')
+            tar.extractall(tmp, **({'filter': 'data'} if hasattr(tarfile, 'data_filter') else {}))
             while tar.fileobj.read(2**20): pass       # to the end, where gzip's checksum is
         layout = _layout(Path(tmp))
         if not layout: raise DataError(f'{file} holds no folders train/ and valid/, expected one folder a digit in each')
