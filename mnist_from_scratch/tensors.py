@@ -33,7 +33,7 @@ def show_pixels(
     fixed_id = hashlib.md5(df.values.tobytes(), usedforsecurity=False).hexdigest()[:8]    # not a new one each time
     return style.set_uuid(fixed_id)
 
-# %% ../nbs/00_tensors.ipynb #bcca2dc8
+# %% ../nbs/00_tensors.ipynb #d78b3704
 COLOURS = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9']
 STYLE = {'figure.facecolor': 'white', 'figure.dpi': 100, 'font.size': 9,
          'axes.spines.top': False, 'axes.spines.right': False, 'axes.prop_cycle': plt.cycler(color=COLOURS)}
@@ -44,6 +44,7 @@ def subplots(
     **kwargs,  # more for `plt.subplots`
 ):  # figure, and its axes: one, or an array of them
     "`plt.subplots` in the book's style: a white ground, few lines, colours for colour-blind readers too."
+    plt.draw_if_interactive()  # loads the backend; within the next line it would lose Jupyter's interactive mode, and draw only once
     with plt.rc_context(STYLE): return plt.subplots(nrows, ncols, figsize=figsize, **kwargs)
 
 # %% ../nbs/00_tensors.ipynb #97bd8b4f
