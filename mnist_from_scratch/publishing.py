@@ -53,7 +53,7 @@ def _agree(
     if len(parts_a) != len(parts_b): return False
     return all(_near(x, y) if i % 2 else x.split() == y.split() for i,(x,y) in enumerate(zip(parts_a, parts_b)))
 
-# %% ../nbs/94_publishing.ipynb #00364b24
+# %% ../nbs/94_publishing.ipynb #314d636f
 def _from_html(source):
     "The tables in HTML as lines, with … in the columns of times; HTML without tables as its text."
     source = re.sub(r'(?s)<(style|script).*?</\1>', '', source)
@@ -67,14 +67,14 @@ def _from_html(source):
     return '\n'.join(res) or text(source)
 
 def _text(cell):
-    "What the outputs of `cell` show, without pictures."
+    "What the outputs of `cell` show, with a word in place of each picture."
     res = ''
     for o in cell.outputs:
         data = o.get('data', {})
         if o.output_type == 'stream': res += o.text
         elif o.output_type == 'error': res += f'{o.ename}: {o.evalue}\n'
         elif 'text/html' in data: res += _from_html(data['text/html']) + '\n'
-        elif not any(k.startswith('image') for k in data): res += data.get('text/plain', '') + '\n'
+        else: res += ('[picture]' if any(k.startswith('image') for k in data) else data.get('text/plain', '')) + '\n'
     return re.sub(r' at 0x[0-9a-f]+(?=>)|\x1b\[[\d;]*m', '', res)
 
 # %% ../nbs/94_publishing.ipynb #51425508
