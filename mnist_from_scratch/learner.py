@@ -41,7 +41,7 @@ from fastcore.imports import IN_NOTEBOOK
 from .pixel_similarity import confusion_matrix as _confusion
 from .tensors import show_images, subplots
 
-# %% ../nbs/05_learner.ipynb #d8a2ec4c
+# %% ../nbs/05_learner.ipynb #06bb510e
 class SGD(torch.optim.Optimizer):
     "Gradient descent with momentum: steps along a velocity, which remembers the gradients before."
     def __init__(self,
@@ -51,7 +51,7 @@ class SGD(torch.optim.Optimizer):
     ): super().__init__(params, dict(lr=lr, mom=mom))
 
     @torch.no_grad()
-    def step(self, closure=None):
+    def step(self):
         "Move each parameter that has a gradient."
         for g in self.param_groups:
             for p in g['params']:
@@ -64,7 +64,7 @@ class SGD(torch.optim.Optimizer):
                     v = s['v']
                 p.sub_(v, alpha=g['lr'])
 
-# %% ../nbs/05_learner.ipynb #267ec17e
+# %% ../nbs/05_learner.ipynb #0723cb4e
 class Adam(torch.optim.Optimizer):
     "Steps along an average gradient, divided by its usual size (Kingma and Ba 2014, https://arxiv.org/abs/1412.6980)."
     def __init__(self,
@@ -76,7 +76,7 @@ class Adam(torch.optim.Optimizer):
     ): super().__init__(params, dict(lr=lr, mom=mom, sqr_mom=sqr_mom, eps=eps))
 
     @torch.no_grad()
-    def step(self, closure=None):
+    def step(self):
         "Move each parameter that has a gradient."
         for g in self.param_groups:
             for p in g['params']:
@@ -167,7 +167,7 @@ class Learner:
 
 def _listify(o): return [] if o is None else list(o) if isinstance(o, (list, tuple)) else [o]
 
-# %% ../nbs/05_learner.ipynb #63886210
+# %% ../nbs/05_learner.ipynb #f9b75c0c
 @patch
 def __call__(self:Learner, event):
     "Call the callbacks that listen to `event`; their errors are named."
@@ -183,7 +183,7 @@ def _call(self:Learner, f, event):
 @patch
 def where(self:Learner) -> str:
     "The epoch and batch that a fit is at."
-    return f'epoch {self.epoch}, batch {self.iter}'
+    return f'epoch {self.epoch}' + (f', {self.phase} batch {self.iter}' if self.iter >= 0 else '')
 
 @patch
 def _listen(self:Learner, cbs):
@@ -191,7 +191,7 @@ def _listen(self:Learner, cbs):
     for cb in cbs: cb.learn = self
     self.listeners = {event: [getattr(cb, event) for cb in cbs if hasattr(cb, event)] for event in EVENTS}
 
-# %% ../nbs/05_learner.ipynb #a632cbfc
+# %% ../nbs/05_learner.ipynb #0a2a3b7c
 @patch
 def _one_batch(self:Learner, batch):
     try:
@@ -206,8 +206,8 @@ def _one_batch(self:Learner, batch):
             self.loss.backward()
             self('before_step')
             self.opt.step()
-            self('after_step')
-            self.opt.zero_grad()
+            try: self('after_step')
+            finally: self.opt.zero_grad()
     except CancelBatchException: pass
     try: self('after_batch')
     except CancelBatchException: pass
@@ -228,28 +228,27 @@ def _check_loss(self:Learner):
     if self.training and not loss.requires_grad: raise FitError(
         'the loss does not depend on any parameter that learns: are all of them frozen, or was detach() called?')
 
-# %% ../nbs/05_learner.ipynb #4428c081
+# %% ../nbs/05_learner.ipynb #a41307f3
 @patch
 def _one_epoch(self:Learner):
     try:
         self('before_epoch')
         self._all_batches(self.dls.train, True)
         with torch.no_grad(): self._all_batches(self.dls.valid, False)
-    except CancelEpochException: pass
+    except CancelEpochException: self.opt.zero_grad()
     try: self('after_epoch')
     except CancelEpochException: pass
 
-# %% ../nbs/05_learner.ipynb #1f282cb3
+# %% ../nbs/05_learner.ipynb #27f6e79a
 @patch
 def _all_batches(self:Learner, dl, training):
-    self.training = training
+    self.training,self.phase,self.iter = training,'training' if training else 'validation',-1
     self.model.train(training)
     self('before_train' if training else 'before_validate')
-    self.iter = -1
     for self.iter,batch in enumerate(dl):
         self._one_batch(batch)
         if self.stop: raise KeyboardInterrupt
-    if self.iter < 0: raise self._no_batch('training' if training else 'validation')
+    if self.iter < 0: raise self._no_batch(self.phase)
     self('after_train' if training else 'after_validate')
 
 @patch
@@ -257,14 +256,14 @@ def _no_batch(self:Learner, which): return FitError(
     f'the {which} data gave no batch in epoch {self.epoch}; is it empty, is drop_last set with a batch size above '
     'its length, or is it an iterator, which can be used once only?')
 
-# %% ../nbs/05_learner.ipynb #d24f2261
+# %% ../nbs/05_learner.ipynb #b7525a98
 @patch
 def _fit(self:Learner, n_epoch, lr=None, cbs=None, start_epoch=0):
     self._ready()
     if not 0 <= start_epoch <= n_epoch or start_epoch and not hasattr(self.recorder, 'losses'): raise FitError(
         f'start_epoch={start_epoch} of {n_epoch} epochs, expected 0, or after `load` the number of epochs that are done')
     set_hypers(self.opt, lr=self.lr if lr is None else lr)
-    self.n_epoch,self.epoch,self.start_epoch,self.iter = n_epoch,start_epoch,start_epoch,0
+    self.n_epoch,self.epoch,self.start_epoch,self.iter = n_epoch,start_epoch,start_epoch,-1
     n = length_hint(self.dls.train, -1)
     self.n_iter = None if n < 0 else n        # a stream has no length
     if n == 0: raise self._no_batch('training')
@@ -445,7 +444,7 @@ class StopOnNaN(Callback):
                 ('. The weights are not finite either: a step before made them so, by its rate or by a gradient that was not '
                  'finite, as that of sqrt at 0. Begin again, or from a saved file' if ruined else ''))
 
-# %% ../nbs/05_learner.ipynb #cb9db564
+# %% ../nbs/05_learner.ipynb #bfc514c5
 class Progress(Callback):
     "The familiar table, a row for each epoch, with a bar above it in notebooks and terminals."
     order,bar = 70,None
@@ -458,6 +457,7 @@ class Progress(Callback):
             total = learn.n_iter and (learn.n_epoch - learn.start_epoch)*learn.n_iter
             self.bar,self.done = master_bar(range(total or 0), total=total or 'noinfer'),0
             self.bar.update(0)
+            self.shown = time.perf_counter()
         self.write(['epoch', *learn.recorder.names, 'time'])
 
     def write(self, row):
@@ -466,15 +466,19 @@ class Progress(Callback):
 
     def before_epoch(self): self.start = time.perf_counter()
 
-    def after_step(self):
-        if self.bar:
-            self.done += 1
-            self.bar.update(self.done)
-
     def after_fit(self):
         if self.bar: self.bar.on_iter_end()
 
-# %% ../nbs/05_learner.ipynb #0119dfba
+# %% ../nbs/05_learner.ipynb #38215c06
+@patch
+def after_step(self:Progress):
+    "Move the bar, ten times a second at most."
+    if not self.bar: return
+    self.done += 1
+    if time.perf_counter() - self.shown < 0.1: return
+    self.bar.update(self.done)
+    self.shown = time.perf_counter()
+
 @patch
 def after_epoch(self:Progress):
     "Show the epoch's row."
@@ -522,7 +526,7 @@ class ParamScheduler(Callback):
         "Give the optimizer its own momentum back."
         for g,mom in zip(self.learn.opt.param_groups, self.own): _set_mom(g, mom)
 
-# %% ../nbs/05_learner.ipynb #db54a0a9
+# %% ../nbs/05_learner.ipynb #de1a7978
 @patch
 def fit_one_cycle(self:Learner,
     n_epoch: int,  # how many passes over the training data
@@ -535,6 +539,8 @@ def fit_one_cycle(self:Learner,
 ):
     "Fit with a rate that rises and falls (Smith 2018, https://arxiv.org/abs/1803.09820; with cosines, as in fastai)."
     top = self.lr if lr_max is None else lr_max
+    if not all(0 < m < 1 for m in moms): raise FitError(
+        f'moms={moms}, expected three numbers above 0 and below 1; for steps without momentum, take an optimizer without')
     scheds = dict(lr=combined_cos(pct_start, top/div, top, top/div_final), mom=combined_cos(pct_start, *moms))
     self.fit(n_epoch, top, [ParamScheduler(scheds), *_listify(cbs)], start_epoch)
 
@@ -558,17 +564,7 @@ def _generators(self:Learner):
         if isinstance(getattr(dl, 'generator', None), torch.Generator): found[name] = dl.generator
     return found
 
-# %% ../nbs/05_learner.ipynb #0dd74443
-@patch
-def load_state_dict(self:Learner,
-    state: dict,  # as from `state_dict`
-    with_opt: bool = True,  # all of it, to go on with a fit? Or the model's weights only?
-):
-    "Take over a state; `ValueError` if it is another model's or optimizer's, and then nothing is changed."
-    _same_model(self.model.state_dict(), state['model'])
-    if with_opt: self._restore(state, self._same_opt(state))
-    else: self.model.load_state_dict(state['model'])
-
+# %% ../nbs/05_learner.ipynb #121f0250
 @patch
 def _restore(self:Learner, state, opt):
     "Put a state in place, with `opt` for the optimizer."
@@ -578,29 +574,6 @@ def _restore(self:Learner, state, opt):
     for k,g in self._generators().items(): g.set_state(state['rng'][k])
     for k in _HISTORY: vars(self.recorder).pop(k, None)
     vars(self.recorder).update(deepcopy(state['recorder']))
-
-# %% ../nbs/05_learner.ipynb #b3605db4
-def _same_model(mine, theirs):
-    "`ValueError` that names what differs between two models' weights."
-    if lacks := mine.keys() - theirs.keys(): raise ValueError(f'it lacks {", ".join(sorted(lacks))}, which this model has')
-    if more := theirs.keys() - mine.keys(): raise ValueError(f'it has {", ".join(sorted(more))}, which this model lacks')
-    for k in mine:
-        if mine[k].shape != theirs[k].shape: raise ValueError(
-            f'its {k} has the shape {tuple(theirs[k].shape)}, and that of this model {tuple(mine[k].shape)}')
-
-@patch
-def _same_opt(self:Learner, state):
-    "An optimizer that the saved one fits, or None if none was saved; `ValueError` that names what differs."
-    gens,theirs = self._generators(),state['opt']
-    if gens.keys() != state['rng'].keys(): raise ValueError(
-        f'it has the random generators of {", ".join(state["rng"])}, and this Learner has those of {", ".join(gens)}; '
-        'give the loaders a generator, or not, as before, or load with_opt=False')
-    if not theirs: return
-    opt = self._new_opt()
-    kind,sizes = type(opt).__name__,[[len(g['params']) for g in o['param_groups']] for o in (theirs, opt.state_dict())]
-    if theirs['kind'] != kind: raise ValueError(f'it was saved with the optimizer {theirs["kind"]}, and this Learner has {kind}')
-    if sizes[0] != sizes[1]: raise ValueError(f'its optimizer has groups of {sizes[0]} parameters, and this one of {sizes[1]}')
-    return opt
 
 # %% ../nbs/05_learner.ipynb #31cf33e3
 @patch
@@ -668,7 +641,7 @@ def lr_find(self:Learner,
         ax.set(xlabel='learning rate', ylabel='loss'); ax.legend()
     return SuggestedLRs(lrs[best]/10)
 
-# %% ../nbs/05_learner.ipynb #2f35d95b
+# %% ../nbs/05_learner.ipynb #01f17b66
 @patch
 def plot_loss(self:Recorder,
     skip_start: int = 5,  # leave out the first steps
@@ -678,7 +651,7 @@ def plot_loss(self:Recorder,
     if ax is None: _,ax = subplots(figsize=(4.5, 2.5))
     ax.plot(range(skip_start, len(self.losses)), self.losses[skip_start:], label='train')
     ax.plot(self.iters, [o[1] for o in self.values], 'o-', markersize=3, label='valid')
-    ax.set(xlabel='step', ylabel='loss'); ax.legend()
+    ax.set(xlabel='step', ylabel='loss', yscale='log'); ax.legend()
     return ax
 
 @patch
@@ -714,10 +687,10 @@ def class_probs(
     "From logits to a probability for each class."
     return (torch.cat([torch.zeros_like(preds), preds], -1) if preds.shape[-1] == 1 else preds).softmax(-1)
 
-# %% ../nbs/05_learner.ipynb #9ceaff8e
+# %% ../nbs/05_learner.ipynb #ea7cf8c6
 @patch
 def predict(self:Learner,
-    x,  # one input, without a batch axis
+    x,  # one input without a batch axis, prepared as the training data were
 ) -> tuple:  # the name of its class, the class, and the probabilities `(k,)` of all classes
     "What is this?"
     probs = class_probs(self._logits(x[None]))[0]
@@ -784,6 +757,43 @@ def _read(file):
         raise ValueError(f'{file} could not be read as a saved Learner: {type(e).__name__}: {e}') from e
     return state
 
+# %% ../nbs/05_learner.ipynb #35d1de33
+@patch
+def load_state_dict(self:Learner,
+    state: dict,  # as from `state_dict`
+    with_opt: bool = True,  # all of it, to go on with a fit? Or the model's weights only?
+):
+    "Take over a state; `ValueError` if it is another model's or optimizer's, and then nothing is changed."
+    _same_model(self.model.state_dict(), state['model'])
+    if with_opt: self._restore(state, self._same_opt(state))
+    else: self.model.load_state_dict(state['model'])
+
+# %% ../nbs/05_learner.ipynb #6b6dfde1
+def _same_model(mine, theirs):
+    "`ValueError` that names what differs between two models' weights."
+    if lacks := mine.keys() - theirs.keys(): raise ValueError(f'it lacks {", ".join(sorted(lacks))}, which this model has')
+    if more := theirs.keys() - mine.keys(): raise ValueError(f'it has {", ".join(sorted(more))}, which this model lacks')
+    for k in mine:
+        if mine[k].shape != theirs[k].shape: raise ValueError(
+            f'its {k} has the shape {tuple(theirs[k].shape)}, and that of this model {tuple(mine[k].shape)}')
+
+@patch
+def _same_opt(self:Learner, state):
+    "An optimizer that the saved one fits, or None if none was saved; `ValueError` that names what differs."
+    gens,theirs = self._generators(),state['opt']
+    if gens.keys() != state['rng'].keys(): raise ValueError(
+        f'it has the random generators of {", ".join(state["rng"])}, and this Learner has those of {", ".join(gens)}; '
+        'give the loaders a generator, or not, as before, or load with_opt=False')
+    if not theirs: return
+    opt = self._new_opt()
+    kind,sizes = type(opt).__name__,[[len(g['params']) for g in o['param_groups']] for o in (theirs, opt.state_dict())]
+    if theirs['kind'] != kind: raise ValueError(f'it was saved with the optimizer {theirs["kind"]}, and this Learner has {kind}')
+    if sizes[0] != sizes[1]: raise ValueError(f'its optimizer has groups of {sizes[0]} parameters, and this one of {sizes[1]}')
+    settings = [[sorted(g) for g in o['param_groups']] for o in (theirs, opt.state_dict())]
+    if settings[0] != settings[1]: raise ValueError(
+        f'it was saved with an {kind} of another make: its settings are {settings[0]}, and those of this one {settings[1]}')
+    return opt
+
 # %% ../nbs/05_learner.ipynb #49c1dfab
 @patch
 def save(self:Learner,
@@ -803,12 +813,12 @@ def load(self:Learner,
     except ValueError as e: raise ValueError(f'{file} does not fit: {e}') from e
     return self
 
-# %% ../nbs/05_learner.ipynb #af6254a1
+# %% ../nbs/05_learner.ipynb #91da5188
 @patch
 def export(self:Learner,
     file,  # path of the file to write
 ) -> Path:  # that path
-    "Save what predicting needs: the weights, and the names of the classes."
+    "Save the model's weights and the names of the classes, to predict elsewhere."
     return _write({k: v for k,v in self.state_dict().items() if k in ('format', 'model', 'vocab')}, file)
 
 def load_learner(
