@@ -93,7 +93,7 @@ def compare_outputs(
         if diff: res[old.id] = '\n'.join([f'cell {old.id}: {old.source.strip().splitlines()[-1][:80]}', *diff, ''])
     return res
 
-# %% ../nbs/94_publishing.ipynb #9b417751
+# %% ../nbs/94_publishing.ipynb #87151248
 def run_notebook(
     path,  # of a notebook
     flags: str = '',  # cells with these flags run too, such as 'slow'
@@ -112,7 +112,7 @@ def run_notebook(
     config = Config(KernelManager=dict(transport_encryption='auto'))    # without, the kernel warns
     args = ['--InlineBackend.figure_format=retina']    # pictures of twice the size, as nbdev makes them
     resources = {'metadata': {'path': str(Path(path).parent)}}
-    Client(nb, timeout=600, kernel_name='python3', resources=resources, config=config, extra_arguments=args).execute()
+    Client(nb, timeout=1800, kernel_name='python3', resources=resources, config=config, extra_arguments=args).execute()
     return nb
 
 # %% ../nbs/94_publishing.ipynb #8deb6eaf

@@ -122,12 +122,12 @@ class ShiftBatch(Callback):
     def before_batch(self):
         if self.learn.training: self.learn.xb = shift_batch(self.learn.xb, self.max_shift, self.generator)
 
-# %% ../nbs/06_ten_digits.ipynb #dde282fb
+# %% ../nbs/06_ten_digits.ipynb #ceba8f9b
 def digits_learner(
     train,  # images `(n,28,28)`, floats from 0 to 1, and their classes `(n,)`, whole numbers from 0 on
     valid=None,  # the same to measure with after each epoch; if None 64 training digits, whose loss says nothing of new ones
     seed: int = 42,  # of the first weights, of shuffling and shifting
-    bs: int = 64,  # batch size; smaller if that would give fewer than 40 batches
+    bs: int = 64,  # batch size; with few digits smaller, so that there are about 40 batches
     bf16: bool = None,  # multiply in bfloat16? If None, where the device has instructions for it
     **kwargs,  # more for `Learner`, such as `metrics`; `ValueError` for metrics without `valid`
 ):  # a `Learner`, not yet trained
