@@ -9,8 +9,9 @@ Docs: https://mnist-from-scratch.github.io/mnist_from_scratch/benchmarks.html.md
 # %% auto #0
 __all__ = ['GROUPS', 'medians', 'loading', 'epochs', 'backward', 'convolutions', 'imports', 'measure', 'plot', 'bench']
 
-# %% ../nbs/92_benchmarks.ipynb #648d9513
+# %% ../nbs/92_benchmarks.ipynb #b969fb7c
 import gzip, math, os, shutil, statistics, struct, subprocess, sys, tempfile, time, warnings
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np, pandas as pd, torch, torch.nn.functional as F
@@ -213,13 +214,14 @@ def plot(
     axs.flat[-1].set_xlabel('times as long as ours')
     return fig
 
-# %% ../nbs/92_benchmarks.ipynb #39a590bb
+# %% ../nbs/92_benchmarks.ipynb #71612022
 @call_parse
 def bench(
     rounds:int = 9,  # how often each competitor runs
     out:Path = '.',  # folder for benchmarks.png and benchmarks.csv
 ):
     "Measure what this book's code costs beside fastai, plain PyTorch and the bare arithmetic."
+    if not find_spec('fastai'): sys.exit('fastai, to compare with, is not installed: pip install "mnist_from_scratch[book]"')
     data = load_mnist()
     print(f'{data}\n{os.cpu_count()} processors, PyTorch {torch.__version__}, medians of {rounds} rounds in turns\n', flush=True)
     table = measure(rounds)

@@ -161,7 +161,7 @@ def outputs(
     print(f'{passed} passed, {len(paths) - passed} failed')
     return passed == len(paths)
 
-# %% ../nbs/94_publishing.ipynb #aa8ace46
+# %% ../nbs/94_publishing.ipynb #bdc00b8e
 def _exports(path):
     "The name of the module that a notebook exports, or None."
     m = re.search(r'#\|\s*default_exp (\w+)', Path(path).read_text(encoding='utf-8'))
@@ -179,7 +179,7 @@ def opening(
     links = (f'[![Run in Colab]({colab}/assets/colab-badge.svg)]({colab}/github/{file}) [![Run in Binder]({binder}/badge_logo.svg)]'
              f'({binder}/v2/gh/{repo}/{cfg.branch}?urlpath=lab/tree/nbs/{name}) · [source of this chapter](https://github.com/{file})')
     if module: links += f' · [reference of `{module}`]({cfg.doc_url}reference/{module}.html)'
-    return [links, f'#| hide\ntry: import {cfg.lib_name}\nexcept ImportError:\n    %pip install -q git+{cfg.git_url}']
+    return [links, f'#| hide\ntry: import {cfg.lib_name}\nexcept ImportError:\n    %pip install -q "{cfg.lib_name}[book] @ git+{cfg.git_url}"']
 
 # %% ../nbs/94_publishing.ipynb #9b6f0f8d
 def _documented(module):
@@ -203,13 +203,15 @@ def reference_page(
     for i,cell in enumerate(page): cell.id = f'{name}-{i}'
     return v4.new_notebook(cells=page)
 
-# %% ../nbs/94_publishing.ipynb #2b5b2505
+# %% ../nbs/94_publishing.ipynb #6bb6eab3
 def write_reference(
     folder,  # the folder with the notebooks
 ):
     "Write the reference page of each module into the folder `reference` below `folder`."
     import nbformat
     (Path(folder)/'reference').mkdir(exist_ok=True)
+    # Git doesn't have these pages, so there is nothing to edit on GitHub.
+    (Path(folder)/'reference'/'_metadata.yml').write_text('repo-actions: false\n', encoding='utf-8')
     for path in filter(_exports, sorted(Path(folder).glob('*.ipynb'))):
         nbformat.write(reference_page(path), Path(folder)/'reference'/f'{_exports(path)}.ipynb')
 

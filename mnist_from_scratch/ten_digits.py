@@ -1,4 +1,4 @@
-"""A network that sees neighbourhoods reads all ten digits, and gets 995 of 1,000 right after half a minute of training.
+"""A network that sees neighbourhoods reads all ten digits, and gets 995 of 1,000 right after less than a minute of training.
 
 | new in the library | what it does |
 |---|---|
