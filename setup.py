@@ -12,7 +12,7 @@ def lines(key): return cfg[key].strip().splitlines()
 
 repo = re.search('Repository = "(.*)"', Path("pyproject.toml").read_text(encoding="utf-8"))[1]
 readme = Path("README.md").read_text(encoding="utf-8")
-readme = re.sub(r'src="(?!https?:)', f'src="{repo}/raw/main/', readme)
+readme = re.sub(r'(src="|!\[[^]]*\]\()(?!https?:)', rf"\1{repo}/raw/main/", readme)
 readme = re.sub(r"\]\((?!https?:|#)", f"]({repo}/blob/main/", readme)
 
 book = lines("book_requirements")
