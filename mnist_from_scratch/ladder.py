@@ -179,23 +179,26 @@ def climb(
                      'per digit': sum(each.values())/len(each), 'seconds': seconds, 'data': data.source, **each})
     return pd.DataFrame(rows), probs
 
-# %% ../nbs/91_ladder.ipynb #76b65a72
+# %% ../nbs/91_ladder.ipynb #d5b055ea
 def _plot_points(ax, table):
     "Accuracy against seconds, each point with its model's name."
     ax.semilogx(table['seconds'], 100*table['accuracy'], 'o')
+    slowest,low = table['seconds'].max(),100*table['accuracy'].min()
     for _,r in table.iterrows():
-        ax.annotate(r['model'], (r['seconds'], 100*r['accuracy']), (6, 4), textcoords='offset points')
-    ax.set(xlabel='seconds to fit', ylabel='accuracy, %',
-           xlim=(min(0.01, table['seconds'].min()/2), max(10, table['seconds'].max()*4)))
-    ax.margins(y=0.3)
+        x,ha = (-6, 'right') if r['seconds'] > slowest/3 else (6, 'left')
+        ax.annotate(r['model'], (r['seconds'], 100*r['accuracy']), (x, 4), textcoords='offset points', ha=ha)
+    span = max(1, 100 - low)
+    ax.set(xlabel='seconds to fit', ylabel='accuracy, %', xlim=(min(0.01, table['seconds'].min()/2), max(10, slowest*2)),
+           ylim=(low - 0.2*span, 100 + 0.15*span))
 
-# %% ../nbs/91_ladder.ipynb #6e4af98d
+# %% ../nbs/91_ladder.ipynb #0c3513d1
 def plot_ladder(
     table,  # the `DataFrame` from `climb`
     data,  # the data it was given
     probs,  # the probabilities from `climb`
 ):  # a matplotlib figure
     "Draw accuracy against seconds, and 20 validation digits with the last rung's answers, up to five of them wrong."
+    plt.draw_if_interactive()        # loads the backend, as in `subplots`
     with plt.rc_context(STYLE):
         fig = plt.figure(figsize=(8, 5), layout='constrained')
         grid = fig.add_gridspec(3, 10, height_ratios=[5, 1, 1])
