@@ -16,101 +16,108 @@ __all__ = ['COLOURS', 'STYLE', 'show_pixels', 'subplots', 'show_image', 'show_im
 
 # %% ../nbs/00_tensors.ipynb #6850d747
 import hashlib
+from typing import Any
+
 import matplotlib.pyplot as plt, numpy as np, pandas as pd, torch
+from pandas.io.formats.style import Styler
 from PIL import Image
-from torch import tensor
+from torch import Tensor, tensor
 
 # %% ../nbs/00_tensors.ipynb #6497d1c2
+def _array(im):
+    return np.asarray(im.detach().cpu() if torch.is_tensor(im) else im)
+
 def show_pixels(
-    im,  # tensor, array or `DataFrame` `(h,w)` of numbers
+    im: Tensor | np.ndarray | pd.DataFrame,  # `(h,w)` numbers
     fontsize: str = '6pt',  # CSS size of the numbers
-):  # pandas `Styler`, which Jupyter shows as a table
-    "Show an image as a table of its numbers, each on a background as dark as the number is large."
-    df = im if isinstance(im, pd.DataFrame) else pd.DataFrame(np.asarray(im))
+) -> Styler:  # which Jupyter shows as a table
+    "Show an image as a table of its numbers, the large ones on dark ground."
+    df = im if isinstance(im, pd.DataFrame) else pd.DataFrame(_array(im))
     style = df.style.background_gradient('Greys', axis=None)
     style = style.set_properties(**{'font-size': fontsize, 'padding': '2px'})
     if df.dtypes.iloc[0].kind == 'f': style = style.format(precision=2)
-    fixed_id = hashlib.md5(df.values.tobytes(), usedforsecurity=False).hexdigest()[:8]    # not a new one each time
-    return style.set_uuid(fixed_id)
+    digest = hashlib.md5(df.values.tobytes(), usedforsecurity=False).hexdigest()
+    return style.set_uuid(digest[:8])  # not a new one each time
 
 # %% ../nbs/00_tensors.ipynb #d78b3704
 COLOURS = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9']
 STYLE = {'figure.facecolor': 'white', 'figure.dpi': 100, 'font.size': 9,
-         'axes.spines.top': False, 'axes.spines.right': False, 'axes.prop_cycle': plt.cycler(color=COLOURS)}
+         'axes.spines.top': False, 'axes.spines.right': False,
+         'axes.prop_cycle': plt.cycler(color=COLOURS)}
 
 def subplots(
-    nrows: int = 1, ncols: int = 1,  # rows and columns of plots
-    figsize=(5, 3),  # width and height of the whole in inches
-    **kwargs,  # more for `plt.subplots`
-):  # figure, and its axes: one, or an array of them
-    "`plt.subplots` in the book's style: a white ground, few lines, colours for colour-blind readers too."
-    plt.draw_if_interactive()  # loads the backend; within the next line it would lose Jupyter's interactive mode, and draw only once
-    with plt.rc_context(STYLE): return plt.subplots(nrows, ncols, figsize=figsize, **kwargs)
+    nrows: int = 1,  # rows of plots
+    ncols: int = 1,  # plots in a row
+    figsize: tuple = (5, 3),  # width and height of the whole in inches
+    **kwargs: Any,  # more for `plt.subplots`
+) -> tuple:  # figure, and its axes: one, or an array of them
+    "`plt.subplots` with few lines, and colours for colour-blind readers too."
+    plt.draw_if_interactive()  # loads the backend, which must not happen below
+    with plt.rc_context(STYLE):
+        return plt.subplots(nrows, ncols, figsize=figsize, **kwargs)
 
 # %% ../nbs/00_tensors.ipynb #97bd8b4f
 def show_image(
-    im,  # tensor, array or PIL image: `(h,w)` or `(1,h,w)` in grey, `(h,w,3)` in colour
-    ax=None,  # matplotlib axes to draw on; new ones if None
-    title=None,  # text above the image
-    cmap='Greys',  # matplotlib colour map for grey images; 'Greys' draws large numbers dark
-    **kwargs,  # more for `imshow`, such as `vmin` and `vmax`
-):  # the matplotlib axes
-    "Draw one image, without axes. Its smallest number is white and its largest black, unless `vmin` and `vmax` say otherwise."
+    im: Tensor | np.ndarray | Image.Image,  # `(h,w)`, `(1,h,w)` or `(h,w,3)`
+    ax: plt.Axes | None = None,  # where to draw; new axes if None
+    title: Any = None,  # text above the image
+    cmap: str = 'Greys',  # colour map of grey images; this draws 0 as white
+    **kwargs: Any,  # more for `imshow`, such as `vmin` and `vmax`
+) -> plt.Axes:  # where it was drawn
+    "Draw an image, its smallest number white and its largest black."
     if ax is None: _,ax = subplots(figsize=(1.5, 1.5))
-    im = np.asarray(im.detach().cpu() if torch.is_tensor(im) else im)
-    ax.imshow(im[0] if im.ndim == 3 and len(im) == 1 else im, cmap=cmap, **kwargs)
+    im = _array(im)
+    if im.ndim == 3 and len(im) == 1: im = im[0]
+    ax.imshow(im, cmap=cmap, **kwargs)
     ax.set_axis_off()
     if title is not None: ax.set_title(str(title), fontsize=9)
     return ax
 
 # %% ../nbs/00_tensors.ipynb #01a14a75
 def show_images(
-    ims,  # images as for `show_image`
-    titles=None,  # one text for each
+    ims: Any,  # a tensor, list or generator of images as for `show_image`
+    titles: Any = None,  # one text for each
     ncols: int = 10,  # images in a row
-    imsize: float = 0.9,  # size of one image in inches
-    **kwargs,  # more for `show_image`
-):
-    "Draw images in a grid, row by row; `ValueError` if there are none, or not as many titles as images."
+    imsize: float = 0.9,  # size of an image in inches
+    **kwargs: Any,  # more for `show_image`
+) -> None:
+    "Draw images in a grid, row by row."
     ims = list(ims)
-    titles = [None]*len(ims) if titles is None else list(titles)
-    if not ims or len(titles) != len(ims):
-        raise ValueError(f'{len(ims)} images and {len(titles)} titles; expected at least one image, and a title for each or none')
+    titles = list(titles) if titles is not None else [None]*len(ims)
     nrows,ncols = -(-len(ims)//ncols),min(ncols, len(ims))
-    height = imsize*(1 if titles[0] is None else 1.25)
-    _,axs = subplots(nrows, ncols, figsize=(ncols*imsize, nrows*height), squeeze=False)
+    size = ncols*imsize,nrows*imsize*(1.25 if any(titles) else 1)
+    _,axs = subplots(nrows, ncols, figsize=size, squeeze=False)
     for ax in axs.flat: ax.set_axis_off()
-    for im,title,ax in zip(ims, titles, axs.flat): show_image(im, ax, title, **kwargs)
+    pairs = zip(ims, titles, strict=True)  # a title too few would go unseen
+    for (im,title),ax in zip(pairs, axs.flat):
+        show_image(im, ax, title, **kwargs)
 
 # %% ../nbs/00_tensors.ipynb #fb59dc79
-def _has_tensors(o): return torch.is_tensor(o) or (isinstance(o, (list, tuple)) and any(map(torch.is_tensor, o)))
+def _is_list(o): return isinstance(o, (list, tuple))
+def _has_tensors(o): return any(map(torch.is_tensor, o if _is_list(o) else [o]))
 
-def _tensor(o, name):
-    "`o` as a tensor on the CPU; Python's floats keep their double precision."
-    try:
-        if _has_tensors(o) and not torch.is_tensor(o): o = torch.stack(list(o))
-        return o.detach().cpu() if torch.is_tensor(o) else torch.from_numpy(np.asarray(o))
-    except (TypeError, ValueError, RuntimeError) as e:
-        raise AssertionError(f'`{name}` is {type(o).__name__}, expected a tensor, an array or numbers') from e
+def _tensor(o):
+    if _is_list(o) and _has_tensors(o): o = torch.stack(list(o))
+    return o.detach().cpu() if torch.is_tensor(o) else tensor(np.asarray(o))
 
 # %% ../nbs/00_tensors.ipynb #6fe96869
 def check(
-    actual,  # tensor, list of tensors, array, number or nested list of numbers: what was calculated
-    expected,  # what it should be; if this is a tensor, `actual` must be one too, or a list of them
-    tol: float = 1e-5,  # for floats: allowed difference, as a share of each expected number
-    atol: float = 1e-6,  # for floats: allowed difference on top of that
-):
-    "Raise `AssertionError` unless `actual` has the shape, dtype and values of `expected`, and all are finite."
-    def fail(what): raise AssertionError(what)
-    if torch.is_tensor(expected) and not _has_tensors(actual): fail(f'got {type(actual).__name__}, expected a tensor')
-    a,e = _tensor(actual, 'actual'),_tensor(expected, 'expected')
-    if not hasattr(expected, 'dtype') and a.is_floating_point() and e.is_floating_point(): e = e.to(a.dtype)
-    if a.shape != e.shape: fail(f'shape {tuple(a.shape)}, expected {tuple(e.shape)}')
-    if a.dtype != e.dtype: fail(f'dtype {a.dtype}, expected {e.dtype}')
-    for name,o in (('actual', a), ('expected', e)):
-        if not o.isfinite().all(): fail(f'{(~o.isfinite()).sum()} of {o.numel()} numbers in `{name}` are not finite')
+    actual: Any,  # what was calculated: tensor(s), array, number(s)
+    expected: Any,  # what it should be; for a tensor, `actual` must be one too
+    tol: float = 1e-5,  # of floats: how much of `expected` they may differ by
+    atol: float = 1e-6,  # of floats: how much they may differ on top of that
+) -> None:
+    "`AssertionError` if shape, dtype or values differ or are not finite."
+    if torch.is_tensor(expected):
+        assert _has_tensors(actual), f'a {type(actual).__name__}, not a tensor'
+    a,e = _tensor(actual),_tensor(expected)
     inexact = a.is_floating_point() or a.is_complex()
-    bad = ~((a - e).abs() <= atol + tol*e.abs()) if inexact else a != e
-    if bad.any():
-        i = tuple(bad.nonzero()[0].tolist())
-        fail(f'{bad.sum()} of {bad.numel()} numbers differ, first at {list(i)}: {a[i].item()}, expected {e[i].item()}')
+    python = not _has_tensors(expected) and not hasattr(expected, 'dtype')
+    if python and inexact and e.is_floating_point(): e = e.to(a.dtype)
+    shapes = tuple(a.shape),tuple(e.shape)
+    assert a.shape == e.shape, 'shape {}, expected {}'.format(*shapes)
+    assert a.dtype == e.dtype, f'dtype {a.dtype}, expected {e.dtype}'
+    assert a.isfinite().all() and e.isfinite().all(), 'not finite: inf or nan'
+    ok = (a - e).abs() <= atol + tol*e.abs() if inexact else a == e
+    assert ok.all(), (f'{(~ok).sum()} of {ok.numel()} differ, first at '
+        f'{(~ok).nonzero()[0].tolist()}: {a[~ok][0]}, expected {e[~ok][0]}')
