@@ -17,22 +17,25 @@ __all__ = ['plot_function', 'numerical_gradient', 'Descent', 'gradient_descent',
 
 # %% ../nbs/02_sgd.ipynb #3f070aa7
 import re
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt, torch
 from matplotlib.animation import FuncAnimation
-from torch import tensor
+from torch import Tensor, tensor
 
 from .tensors import COLOURS, subplots
 
 # %% ../nbs/02_sgd.ipynb #3f9c59f6
 def plot_function(
-    f,  # function of a tensor `(n,)` that gives a tensor `(n,)`
-    low: float = -2.1, high: float = 2.1,  # from where to where
-    xlabel='x', ylabel=None,  # texts at the axes
-    ax=None,  # matplotlib axes to draw on; new ones if None
-    **kwargs,  # more for `plot`, such as `color`
-):  # the matplotlib axes
+    f: Callable,  # function of a tensor `(n,)` that gives a tensor `(n,)`
+    low: float = -2.1,  # from where
+    high: float = 2.1,  # to where
+    xlabel: str = 'x',  # text at the axis
+    ylabel: str | None = None,  # text at the other axis
+    ax: plt.Axes | None = None,  # where to draw; new axes if None
+    **kwargs: Any,  # more for `plot`, such as `color`
+) -> plt.Axes:  # where it was drawn
     "Draw `f` between `low` and `high`."
     if ax is None: _,ax = subplots(figsize=(4, 2.5))
     x = torch.linspace(low, high, 200)
@@ -42,11 +45,11 @@ def plot_function(
 
 # %% ../nbs/02_sgd.ipynb #f4c9138f
 def numerical_gradient(
-    f,  # function of a float64 tensor that gives a single number; other tensors in it must be float64 too
-    x,  # tensor of any shape, at which the slopes are wanted
-    h: float = 1e-5,  # how far to nudge; in double precision this is neither too far nor too little
-):  # float64 tensor, shaped like `x`
-    "The slope of `f` for each number in `x`, by central differences in double precision."
+    f: Callable,  # from a float64 tensor to a single number
+    x: Tensor,  # of any shape: where the slopes are wanted
+    h: float = 1e-5,  # how far to nudge; right for double precision
+) -> Tensor:  # float64, shaped like `x`
+    "The slope of `f` for each number in `x`, by central differences."
     x = x.detach().double().contiguous()
     grad = torch.zeros_like(x)
     with torch.no_grad():
@@ -58,69 +61,72 @@ def numerical_gradient(
 
 # %% ../nbs/02_sgd.ipynb #32e44924
 class Descent(NamedTuple):
-    "The path of a descent: where it was, and the loss there, from the start to after the last step."
-    params: torch.Tensor  # `(steps+1, ...)`, each shaped like the start
-    losses: torch.Tensor  # `(steps+1,)`
+    "The path of a descent, from the start to after the last step."
+    params: Tensor  # where it was, `(steps+1, ...)`, each shaped like the start
+    losses: Tensor  # the loss there, `(steps+1,)`
 
+# %% ../nbs/02_sgd.ipynb #2ccffd01
 def gradient_descent(
-    loss_func,  # function of a tensor shaped like `start` that gives a single number
-    start,  # tensor of floats, where to begin; it is not changed
+    loss_func: Callable,  # from a tensor like `start` to a single number
+    start: Tensor,  # floats, where to begin; it is not changed
     lr: float,  # learning rate: how far to go, as a share of the gradient
     steps: int = 100,  # how many steps
 ) -> Descent:  # the path, `steps + 1` places long
-    "Go down the slope of `loss_func`; `ValueError` if its result is not a single number."
-    if steps < 0: raise ValueError(f'steps={steps}, expected 0 or more')
+    "Go down the slope of `loss_func`."
     params,path,losses = start.detach().clone().requires_grad_(),[],[]
     for i in range(steps + 1):
         loss = loss_func(params)
-        if not torch.is_tensor(loss) or loss.numel() != 1: raise ValueError(
-            f'loss_func gave {loss if not torch.is_tensor(loss) else tuple(loss.shape)}, expected a tensor with a single number: take the mean or the sum')
         path.append(params.detach().clone())
-        losses.append(loss.detach().reshape(()))
+        losses.append(loss.detach().squeeze())
         if i == steps: break
-        params.grad = None
         loss.backward()
         with torch.no_grad(): params -= lr*params.grad
+        params.grad = None
     return Descent(torch.stack(path), torch.stack(losses))
 
 # %% ../nbs/02_sgd.ipynb #c38a5e82
 def same_shape(
-    preds,  # tensor
-    targs,  # tensor
-):
-    "`ValueError` unless both have the same shape, because otherwise they would broadcast."
+    preds: Tensor,  # of any shape
+    targs: Tensor,  # of the same shape
+) -> None:
+    "`ValueError` unless the shapes are the same, as they would broadcast."
     if preds.shape != targs.shape: raise ValueError(
-        f'predictions have the shape {tuple(preds.shape)} and targets {tuple(targs.shape)}; '
+        f'predictions {tuple(preds.shape)} and targets {tuple(targs.shape)}; '
         'expected the same, so that they do not broadcast')
 
 def mse(
-    preds,  # predictions, of any shape
-    targs,  # targets of the same shape
-):  # a single number
-    "Mean squared error; `ValueError` if the shapes differ, because then they would broadcast."
+    preds: Tensor,  # of any shape
+    targs: Tensor,  # of the same shape
+) -> Tensor:  # a single number
+    "Mean squared error."
     same_shape(preds, targs)
     return ((preds - targs)**2).mean()
 
 # %% ../nbs/02_sgd.ipynb #618425b9
-def animate_fit(
-    path,  # the parameters at each step, `(steps+1, k)`, such as `Descent.params`
-    predict,  # function of parameters `(k,)` that gives the y of each point `(n,)`
-    x, y,  # the points, `(n,)` each
-    every: int = 1,  # show every so many steps
-    name: str = 'fit',  # a name for the HTML elements, different for each animation on a page
-):  # `IPython.display.HTML`, which Jupyter shows as an animation with buttons
-    "Play back how a curve was fitted to points, in a notebook."
+def _as_html(animation, name):
+    "A page with buttons; `name` takes the place of matplotlib's random name."
     from IPython.display import HTML
-    x,y,path = (o.detach() for o in (x, y, path))
-    order,steps = x.argsort(),sorted({*range(0, len(path), every), len(path) - 1})
+    page = animation.to_jshtml(fps=8, default_mode='once')
+    made_up = re.search(r'_anim_slider(\w{32})', page)[1]
+    return HTML(page.replace(made_up, name))
+
+# %% ../nbs/02_sgd.ipynb #76ba99aa
+def animate_fit(
+    path: Tensor,  # the parameters at each step, `(steps+1, k)`
+    predict: Callable,  # from parameters `(k,)` to the y of each point `(n,)`
+    x: Tensor,  # of the points, `(n,)`
+    y: Tensor,  # of the points, `(n,)`
+    every: int = 1,  # show every so many steps
+    name: str = 'fit',  # of the HTML elements; another for each animation
+) -> 'IPython.display.HTML':  # which Jupyter shows as an animation with buttons
+    "Play back how a curve was fitted to points."
+    order,shown = x.argsort(),[*range(0, len(path) - 1, every), len(path) - 1]
     fig,ax = subplots(figsize=(4, 2.8))
     ax.scatter(x, y, s=8)
     line, = ax.plot(x[order], predict(path[0])[order], color=COLOURS[1])
     def draw(i):
         line.set_ydata(predict(path[i])[order])
         ax.set_title(f'step {i}')
-        return line,
-    html = FuncAnimation(fig, draw, frames=steps).to_jshtml(fps=8, default_mode='once')
+    html = _as_html(FuncAnimation(fig, draw, frames=shown), name)
     plt.close(fig)
-    made_up = re.search(r'_anim_slider(\w{32})', html)[1]       # matplotlib's id, a new one each time
-    return HTML(html.replace(made_up, name))
+    return html
