@@ -90,11 +90,13 @@ class FitError(RuntimeError): "What stopped a fit, where, and what to do."
 # %% ../nbs/05_learner.ipynb #f1e62278
 def _listify(o):
     return list(o) if isinstance(o, (list, tuple)) else [] if o is None else [o]
-def _callbacks(o):
-    return [cb() if isinstance(cb, type) else cb for cb in _listify(o)]
+def _callbacks(o): return [c() if type(c) is type else c for c in _listify(o)]
 
 def _name(f):
     return getattr(f, '__name__', None) or _name(getattr(f, 'func', type(f)))
+def _mom(g):
+    if 'betas' in g: return g['betas'][0]
+    return g.get('mom', g.get('momentum', 0.))
 adam = partial(torch.optim.Adam, betas=(0.9, 0.99), eps=1e-5)
 
 # %% ../nbs/05_learner.ipynb #52adb9e6
@@ -218,10 +220,6 @@ def one_epoch(self:Learner):
     with torch.no_grad(): self.all_batches(self.dls.valid, False)
 
 # %% ../nbs/05_learner.ipynb #2a028af2
-def _mom(g):
-    if 'betas' in g: return g['betas'][0]
-    return g.get('mom', g.get('momentum', 0.))
-
 @patch
 def _new_opt(self:Learner, lr):
     ps = [p for p in self.model.parameters() if p.requires_grad]
