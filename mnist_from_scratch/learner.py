@@ -349,6 +349,7 @@ class Progress(Callback):
             n = (learn.n_epoch - learn.start_epoch)*max(learn.n_iter, 0)
             self.bar = master_bar(range(n), total=n or 'noinfer')
             self.bar.update(0)
+            learn.listeners['after_step'].append((self, self.move))
         self.write('epoch', *learn.recorder.names, 'time')
 
     def write(self, *row):
@@ -362,10 +363,10 @@ def before_epoch(self:Progress):
     self.start = time.perf_counter()
 
 @patch
-def after_step(self:Progress):
-    "Move the bar."
+def move(self:Progress):
+    "Move the bar, if there is one."
     self.done += 1
-    if self.bar: self.bar.update(self.done)
+    self.bar.update(self.done)
 
 # %% ../nbs/05_learner.ipynb #38fb8fa2
 @patch
@@ -458,6 +459,7 @@ Learner.defaults.append(ToDevice)
 class StopOnNaN(Callback):
     "Ends a fit whose loss is not finite, on the CPU before that step."
     order = -20
+    def before_fit(self): self.learn.loss = torch.zeros(())
     def after_loss(self):
         if self.learn.loss.is_cpu: self.look()    # elsewhere it would wait
 
@@ -483,21 +485,23 @@ class Interrupt(Callback):
         self.old = signal.signal(signal.SIGINT, self.press)
 
     def press(self, *_):
-        self.pressed = True
         signal.signal(signal.SIGINT, self.old)
+        self.pressed = True
+        self.learn.listeners['after_batch'].append((self, self.stop))
 
 # %% ../nbs/05_learner.ipynb #569d029e
 @patch
-def after_batch(self:Interrupt):
+def stop(self:Interrupt):
     "Now it is time."
-    if self.pressed: self.pressed = False; raise KeyboardInterrupt
+    self.pressed = False
+    raise KeyboardInterrupt
 
 @patch
 def after_fit(self:Interrupt):
     "Give Python its answer back."
     if self.old: signal.signal(signal.SIGINT, self.old)
     self.old = None
-    self.after_batch()    # if it was pressed after the last batch
+    if self.pressed: self.stop()    # it was pressed after the last batch
 Learner.defaults.append(Interrupt)
 
 # %% ../nbs/05_learner.ipynb #de9fc8ad
