@@ -301,6 +301,15 @@ def _whole(file):
     "Is `file` MNIST's file of that name, bit for bit?"
     return file.is_file() and _sha(file.read_bytes()) == _sums[file.name][1]
 
+def _get(file):
+    "Download one of MNIST's files from the first mirror that has it."
+    for mirror in MIRRORS:
+        try: return download(mirror + file.name, file, *_sums[file.name])
+        except DownloadError as e: why = e
+    if file.exists(): raise DataError(
+        f'{file} is damaged. Remove it, or go online and try again ({why})')
+    raise why
+
 # %% ../nbs/90_data.ipynb #72a13338
 def _cache(*parts):
     return xdg_cache_home().joinpath('mnist_from_scratch', *parts)
@@ -317,15 +326,6 @@ def _locked():
         'folder that can be written') from e
 
 # %% ../nbs/90_data.ipynb #0eb286ef
-def _get(file):
-    "Download one of MNIST's files from the first mirror that has it."
-    for mirror in MIRRORS:
-        try: return download(mirror + file.name, file, *_sums[file.name])
-        except DownloadError as e: why = e
-    if file.exists(): raise DataError(
-        f'{file} is damaged. Remove it, or go online and try again ({why})')
-    raise why
-
 def _downloaded():
     "The folder with MNIST's four files, from the cache or the network."
     folder,failed,start = _cache('downloads'),_cache('failed'),time.time()
@@ -412,12 +412,12 @@ def _contents(folder):
         sha.update(os.fsencode(f.relative_to(folder)) + f.read_bytes())
     return sha.hexdigest().encode()
 
-# %% ../nbs/90_data.ipynb #93ecd249
+# %% ../nbs/90_data.ipynb #716aea78
 def _make(place, name, data, digits):
     "The folder `place`/`name` in the cache: as it was made, or made now."
     def good():
-        sha = place/'sha256'
-        return sha.is_file() and sha.read_bytes() == _contents(place/name)
+        with suppress(OSError):    # it is not there, or is being made anew
+            return (place/'sha256').read_bytes() == _contents(place/name)
     if good(): return
     with _locked():
         if good(): return    # another process was first
