@@ -310,16 +310,16 @@ def _get(file):
         f'{file} is damaged. Remove it, or go online and try again ({why})')
     raise why
 
-# %% ../nbs/90_data.ipynb #72a13338
+# %% ../nbs/90_data.ipynb #6e997171
 def _cache(*parts):
     return xdg_cache_home().joinpath('mnist_from_scratch', *parts)
 
 @contextmanager
-def _locked():
-    "The cache for ourselves; other processes wait."
+def _needing_cache():
+    "The cache and its lock; a `DataError` if it can't be used."
     try:
         _cache().mkdir(parents=True, exist_ok=True)
-        with FileLock(_cache('lock')): yield
+        yield FileLock(_cache('lock'))
     except DownloadError: raise
     except (OSError, NotImplementedError) as e: raise DataError(
         f'The cache {_cache()} can not be used: {e}. Set XDG_CACHE_HOME to a '
@@ -330,13 +330,14 @@ def _downloaded():
     "The folder with MNIST's four files, from the cache or the network."
     folder,failed,start = _cache('downloads'),_cache('failed'),time.time()
     def lacking(): return [f for o in _sums if not _whole(f := folder/o)]
-    if not lacking(): return folder
-    with _locked():
-        if failed.exists() and failed.stat().st_mtime > start:
-            raise DownloadError(failed.read_text())
-        try:
-            for f in sorted(lacking(), key=Path.exists)[::-1]: _get(f)
-        except DownloadError as e: failed.write_text(str(e)); raise
+    with _needing_cache() as lock:
+        if not lacking(): return folder
+        with lock:    # was it tried meanwhile, or a moment ago, in vain?
+            if failed.exists() and failed.stat().st_mtime > start - 5:
+                raise DownloadError(failed.read_text())
+            try:
+                for f in sorted(lacking(), key=Path.exists)[::-1]: _get(f)
+            except DownloadError as e: failed.write_text(str(e)); raise
     return folder
 
 # %% ../nbs/90_data.ipynb #3b5c8d25
@@ -412,20 +413,21 @@ def _contents(folder):
         sha.update(os.fsencode(f.relative_to(folder)) + f.read_bytes())
     return sha.hexdigest().encode()
 
-# %% ../nbs/90_data.ipynb #716aea78
+# %% ../nbs/90_data.ipynb #f67e8c0f
 def _make(place, name, data, digits):
     "The folder `place`/`name` in the cache: as it was made, or made now."
     def good():
         with suppress(OSError):    # it is not there, or is being made anew
             return (place/'sha256').read_bytes() == _contents(place/name)
-    if good(): return
-    with _locked():
-        if good(): return    # another process was first
-        _remove([*_cache('png').glob('*'), _cache('tensors')], days=30)
-        shutil.rmtree(place, ignore_errors=True)
-        with write_whole(place) as new:
-            _write_images(data, digits, new/name)
-            (new/'sha256').write_bytes(_contents(new/name))
+    with _needing_cache() as lock:
+        if good(): return
+        with lock:
+            if good(): return    # another process was first
+            _remove([*_cache('png').glob('*'), _cache('tensors')], days=30)
+            shutil.rmtree(place, ignore_errors=True)
+            with write_whole(place) as new:
+                _write_images(data, digits, new/name)
+                (new/'sha256').write_bytes(_contents(new/name))
 
 # %% ../nbs/90_data.ipynb #15e93ee6
 def mnist_sample(

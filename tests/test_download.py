@@ -90,6 +90,11 @@ def remote(server, tmp_path, monkeypatch):
     data._say.cache_clear()
     return folder
 
+def new_process(cache):
+    "Forget what this process knows of the network, as one would that starts a minute later."
+    data._failed.clear()
+    os.utime(cache/'failed', (0, 0))
+
 def mirrors(monkeypatch, server, *hows): monkeypatch.setattr(data, 'MIRRORS', [server.url(o) for o in hows])
 
 
@@ -169,7 +174,17 @@ def test_no_mirror(server, remote, monkeypatch, cache, capsys):
     asked = server.asked.copy()
     assert load_mnist((3, 7)).source == EMBEDDED and mnist_sample().name == '37' and server.asked == asked
     assert capsys.readouterr().out == ''
-    monkeypatch.setattr(data, '_failed', [])                     # the next process tries again
+    new_process(cache)
+    assert load_mnist().digits == [4]
+
+def test_failure_a_moment_ago(server, remote, monkeypatch, cache):
+    "A program that starts a moment after another that found no network has the same data; one that starts later tries anew."
+    mirrors(monkeypatch, server, 'missing')
+    assert load_mnist().source == EMBEDDED
+    data._failed.clear()
+    mirrors(monkeypatch, server, 'whole')
+    assert load_mnist().source == EMBEDDED
+    new_process(cache)
     assert load_mnist().digits == [4]
 
 def test_half_of_the_files(server, remote, monkeypatch, cache):
@@ -178,7 +193,7 @@ def test_half_of_the_files(server, remote, monkeypatch, cache):
     server.asked['first_four'] = 2
     assert load_mnist().source == EMBEDDED
     assert len([o for o in listing(cache) if 'ubyte' in o]) == 2
-    monkeypatch.setattr(data, '_failed', [])
+    new_process(cache)
     mirrors(monkeypatch, server, 'whole')
     assert load_mnist().digits == [4] and server.asked['whole'] == 2
 
@@ -220,8 +235,11 @@ def test_cache_that_cannot_be_written(server, remote, tmp_path, monkeypatch):
 
 def test_cache_that_is_whole_need_not_be_written(server, remote, cache, monkeypatch):
     first = load_mnist()
-    def lock(*args, **kwargs): raise PermissionError('read-only')
-    monkeypatch.setattr(data, 'FileLock', lock)
+    class Lock:
+        def __init__(self, path): pass
+        def __enter__(self): raise PermissionError('read-only')
+        def __exit__(self, *args): pass
+    monkeypatch.setattr(data, 'FileLock', Lock)
     assert same(load_mnist(), first)
     f = cache/'downloads'/'t10k-images-idx3-ubyte.gz'
     f.write_bytes(b'')
