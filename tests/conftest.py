@@ -1,5 +1,5 @@
 """What all tests share: a cache of their own, no network but this computer's own, and nothing left behind."""
-import os, shutil, socket, tempfile
+import atexit, os, shutil, socket, tempfile
 from pathlib import Path
 
 import pytest
@@ -7,10 +7,8 @@ import pytest
 # Hypothesis keeps notes where it is started; they go with the rest.
 _notes = tempfile.mkdtemp(prefix='hypothesis-')
 os.environ.setdefault('HYPOTHESIS_STORAGE_DIRECTORY', _notes)
+atexit.register(shutil.rmtree, _notes, ignore_errors=True)
 MNIST = Path(os.environ.get('MNIST_PATH') or 'embedded')
-
-
-def pytest_sessionfinish(): shutil.rmtree(_notes, ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)
