@@ -6,7 +6,7 @@ Modules:
 
 - `mnist_from_scratch.backprop`: What `backward` does: the chain rule, a line for each line of the way forward.
 - `mnist_from_scratch.benchmarks`: What this book's code costs beside fastai, plain PyTorch and the bare arithmetic, measured side by side.
-- `mnist_from_scratch.data`: Where the images come from: real MNIST or the digits inside scikit-learn, from one function, whole and checked.
+- `mnist_from_scratch.data`: Where the images come from: MNIST, the digits inside scikit-learn, or a folder of your own, all by one function.
 - `mnist_from_scratch.exercises`: How an exercise of this book is asked, checked and proven, and how the book checks itself.
 - `mnist_from_scratch.initialization`: Why the start decides: fifty layers deep, the first weights keep the numbers alive or let them vanish.
 - `mnist_from_scratch.ladder`: Every model of the book, fitted on this machine and compared by one command.
