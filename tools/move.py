@@ -67,4 +67,6 @@ def move(
 if __name__ == "__main__":
     if not sys.argv[1:]: sys.exit(__doc__)
     changed = move(Path.cwd(), *sys.argv[1:])
+    # The library's index of names has the address in parts.
+    subprocess.run([Path(sys.executable).parent/"nbdev-export"], check=True)
     print(f"{len(changed)} files changed; look at them with git diff. Then: make readme, make test")

@@ -20,7 +20,7 @@ NUMBER = re.compile(r"([-+]?\d[\d,]*(?:\.\d*)?(?:e[-+]?\d+)?)")
 def is_time(heading: str) -> bool:
     "Is this the heading of a column of times?"
     heading = " ".join(heading.split()).lower()
-    return heading in HEADINGS or bool(re.search(r"(, m?s| in (milli|micro)?seconds)$", heading))
+    return heading in HEADINGS or bool(re.search(r"(, [mµ]?s| in (milli|micro)?seconds)$|^((milli|micro)?seconds|[mµ]?s) (per|for|an?) [^,]+$", heading))
 
 
 def heading_of(
