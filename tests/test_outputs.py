@@ -1,6 +1,6 @@
 """Stored outputs: a number, a word or a picture that the code no longer gives is found, and times are not; outputs of two
 runs, or edited by hand, are refused."""
-import base64, io, re
+import base64, io, os, re
 from pathlib import Path
 
 import nbformat, pytest
@@ -179,8 +179,9 @@ def test_sealed_outputs_are_of_the_versions_in_constraints(path):
 
 # --- the runner ---
 @pytest.fixture
-def book(tmp_path):
+def book(tmp_path, monkeypatch):
     "A small notebook: its second output is stale, its last cell is slow."
+    for name in ("IN_TEST", "PYTHONPATH"): monkeypatch.setenv(name, os.environ.get(name, ""))    # the runner sets them
     (tmp_path/"pyproject.toml").write_text((ROOT/"pyproject.toml").read_text(encoding="utf-8"), encoding="utf-8")
     cells = [cell("import time\nx = 1/3\nprint(x)", "0.33333334\n", "one"), cell("print(f'accuracy {2.9*x:.4f}')", "accuracy 0.9828\n", "two"),
              cell("print('done in', time.process_time(), 's')", "done in 77.5 s\n", "three"), cell("#| slow\nprint('slow')", "later\n", "four")]

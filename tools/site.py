@@ -74,12 +74,12 @@ def with_lines(text: str) -> str:
 
 def mend_output(data: dict, alt: str):
     "Mend what a cell shows, as a dict of formats; `alt` describes its picture."
-    data.update({k: "".join(v) for k, v in data.items() if k in ("text/html", "text/markdown")})
-    if "text/markdown" in data:    # an object as a default value has another address in every build
-        text = re.sub(r"(?:<|&lt;)function (\S+) at 0x[0-9a-f]+(?:>|&gt;)", r"\1", with_lines(data["text/markdown"]))
-        data["text/markdown"] = re.sub(r" at 0x[0-9a-f]+", "", text)
+    data.update({k: "".join(v) for k, v in data.items() if k.startswith("text/")})
+    for k in data.keys() & {"text/markdown", "text/plain"}:    # an object as a default value has another address in every build
+        text = re.sub(r"(?:<|&lt;)function (\S+) at 0x[0-9a-f]+(?:>|&gt;)", r"\1", with_lines(data[k]))
+        data[k] = re.sub(r" at 0x[0-9a-f]+", "", text)
     if "text/html" in data:
-        text = re.sub(r"<th>\s*</th>", "<td></td>", data["text/html"])    # the corner of a table is no heading
+        text = re.sub(r"<th\b([^>]*)>(?:\s|&nbsp;)*</th>", r"<td\1></td>", data["text/html"])    # the corner of a table is no heading
         if alt: text = re.sub(r"<img(?![^>]*\balt=)", lambda _: f'<img alt="{html.escape(alt)}"', text)
         data["text/html"] = text
 
