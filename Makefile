@@ -4,13 +4,14 @@ SHELL := bash
 export PYTHONUTF8 := 1
 ifeq ($(OS),Windows_NT)
   PYTHON ?= python
-  BIN ?= .venv/Scripts
+  VENV_BIN := .venv/Scripts
 else
   PYTHON ?= python3
-  BIN ?= .venv/bin
+  VENV_BIN := .venv/bin
 endif
-# With BIN=…, another environment that is ready.
-READY := $(if $(filter .venv/%,$(BIN)),.venv/.ready)
+# With BIN=…, in another environment, which is ready.
+BIN ?= $(VENV_BIN)
+READY := $(if $(filter $(VENV_BIN),$(BIN)),.venv/.ready)
 RUN = $(BIN)/python -m tools.notebooks
 FLAGS_OF = $(if $(FLAGS),--flags "$(FLAGS)")
 
@@ -61,6 +62,6 @@ clean:  ## remove what was built; .venv and downloaded data stay
 .venv/.ready: settings.ini pyproject.toml setup.py $(CONSTRAINTS)
 	@echo "Setting up .venv; the first time this takes some minutes and some GB (PyTorch, fastai, JupyterLab)"
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS)) --editable ".[dev]" || \
+	@$(VENV_BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS)) --editable ".[dev]" || \
 	  { echo "Not finished: run make again, or delete .venv and name another Python, as in: make run PYTHON=python3.12"; exit 1; }
 	@touch $@
