@@ -202,4 +202,6 @@ def main(args: list):
     sys.exit(failed > 0 or not passed)
 
 
-if __name__ == "__main__": main(sys.argv[1:])
+if __name__ == "__main__":
+    try: main(sys.argv[1:])
+    except KeyboardInterrupt: sys.exit(130)
