@@ -3,7 +3,7 @@ import ast, os, re, subprocess, sys
 from configparser import ConfigParser
 from contextlib import contextmanager
 from importlib import import_module
-from importlib.metadata import distribution
+from importlib.metadata import distribution, packages_distributions
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -92,6 +92,28 @@ def test_the_constraints_name_every_requirement_within_its_bound():
     assert pinned.keys() == requirements().keys()
     def parts(v): return [int(o) for o in re.findall(r"\d+", v)]
     for name, bound in requirements().items(): assert parts(pinned[name]) >= parts(bound), name
+
+
+def imported():
+    "The distributions that the library imports from, wherever in a module."
+    names = set()
+    for module in MODULES:
+        for node in ast.walk(ast.parse(read(f"mnist_from_scratch/{module}.py"))):
+            if isinstance(node, ast.Import): names |= {o.name.split(".")[0] for o in node.names}
+            if isinstance(node, ast.ImportFrom) and not node.level: names.add(node.module.split(".")[0])
+    dists = packages_distributions()
+    return {dists.get(o, [o])[0].lower() for o in names - sys.stdlib_module_names - {"mnist_from_scratch"}}
+
+
+# Required by modules that are not there yet, or no longer by those that come. At the end nothing may be left.
+UNUSED = {"safetensors", "joblib", "filelock", "fastdownload", "pandas"}
+WITH_THE_BOOK = {"ipython", "torchvision"}    # Jupyter's and fastai's; imported where there is Jupyter or fastai
+
+
+def test_the_requirements_are_what_the_library_imports():
+    def names(key): return {re.match(r"[\w-]+", o)[0].lower() for o in wants(key)}
+    assert imported() - names("requirements") - names("book_requirements") <= WITH_THE_BOOK
+    assert names("requirements") - imported() <= UNUSED
 
 
 def test_how_to_install_it():
