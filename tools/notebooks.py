@@ -135,7 +135,7 @@ def job(
             why = WHAT[what](Path(path), flags, data)
             passed, failed = (0, 1) if why else (1, 0)
     except Exception as e: passed, failed, why = 0, 1, str(e) or repr(e)
-    if why: print(why)
+    if why: print(re.sub(r"\x1b\[[\d;]*m", "", why))    # without colours
     count = "" if path.endswith(".ipynb") else f" ({passed} passed)"
     print(f"{path}: {time.perf_counter() - start:.0f} s, {'FAILED' if failed else 'ok'}{count}")
     return passed, failed
