@@ -263,7 +263,16 @@ def made_whole(
             f'{files[0]} can not be written: {e}; name another place as out')
         yield new
 
-# %% ../nbs/91_ladder.ipynb #c6412e95
+# %% ../nbs/91_ladder.ipynb #7f5a5958
+def _end(error):
+    "Say in a line why a command ends, and give its exit code."
+    stopped = isinstance(error, KeyboardInterrupt)
+    why = 'stopped by Ctrl-C' if stopped else f'error: {error}'
+    if sys.stdout.isatty(): say()  # the line below a bar
+    say(f'{Path(sys.argv[0]).name}: {why}', to='stderr')
+    return 130 if stopped else 2
+
+# %% ../nbs/91_ladder.ipynb #9bc5c3e3
 def command(
     func: Callable,  # its parameters, with docments, are the options
 ) -> Callable:  # to be called from Python, or by a script as a command
@@ -279,10 +288,7 @@ def command(
                 return func(*given.args, **given.kwargs)
             except (KeyboardInterrupt, CommandError, DataError, OSError) as e:
                 if not is_cli(): raise
-                stopped = isinstance(e, KeyboardInterrupt)
-                why = 'stopped by Ctrl-C' if stopped else f'error: {e}'
-                say(f'{Path(sys.argv[0]).name}: {why}', to='stderr')
-                sys.exit(130 if stopped else 2)
+                sys.exit(_end(e))
     return call_parse(run)
 
 # %% ../nbs/91_ladder.ipynb #229e5976
@@ -299,7 +305,7 @@ def _text_row(ims):
     lines = zip(*(text_image(im[4:24, 4:24]).split('\n') for im in ims))
     return '\n'.join('  '.join(o) for o in lines)
 
-# %% ../nbs/91_ladder.ipynb #c4df27aa
+# %% ../nbs/91_ladder.ipynb #0d8951c4
 def _summary(table, data, preds):
     "What `mnist-ladder` prints in the end."
     two = len(data.digits) == 2
@@ -335,7 +341,7 @@ def mnist_ladder(
         plot_ladder(table, data, preds).savefig(png, bbox_inches='tight')
     say(f'Saved {files[0]} and {files[1]}')
 
-# %% ../nbs/91_ladder.ipynb #13887e28
+# %% ../nbs/91_ladder.ipynb #ed37b50f
 KEPT = RUNGS[-1].name
 
 def _reader_file(file):
@@ -388,7 +394,7 @@ def _known(digits, facts):
         f'digits {digits}, but the model knows only {known}; see mnist-train')
     return digits or known
 
-# %% ../nbs/91_ladder.ipynb #941507a0
+# %% ../nbs/91_ladder.ipynb #40731cc7
 def _read_images(names):
     "The images that can be read, by name; of the others it says why not."
     res = {}
