@@ -26,10 +26,10 @@ from PIL import Image
 from torch import nn
 from torch.utils import data as torch_data
 
-# %% ../nbs/92_benchmarks.ipynb #9cd7a339
+# %% ../nbs/92_benchmarks.ipynb #faa56e17
 from .backprop import Lin, Model, Mse, Relu
 from .convolutions import conv_net
-from .data import load_mnist, mnist_sample
+from .data import load_mnist, mnist_sample, scale
 from .exercises import medians
 from .initialization import init_kaiming
 from .ladder import NO_FASTAI, CommandError, command
@@ -68,7 +68,7 @@ def _loading(folder):
 # %% ../nbs/92_benchmarks.ipynb #df260755
 def _pairs(data):
     "Rows of 784 and 1 for a three, to learn from and to measure with."
-    def pair(x, y): return x.flatten(1).float()/255, (y == 3).float()[:, None]
+    def pair(x, y): return scale(x).flatten(1), (y == 3).float()[:, None]
     return TensorDataset(*pair(*data.train)), TensorDataset(*pair(*data.valid))
 
 def _net():
@@ -198,7 +198,7 @@ def _busy(folder):
 def _backward(folder):
     "Ways to calculate gradients."
     x,y = load_mnist().train
-    x,y = x[:50_000].flatten(1).float()/255,y[:50_000].float()
+    x,y = scale(x[:50_000]).flatten(1),y[:50_000].float()
     model = Model(_layers(50), Mse())
     leaves = [o.clone().requires_grad_() for o in (x, *model.parameters())]
     def by_hand():
@@ -245,11 +245,11 @@ def _plain(x, y, bs):
             opt.zero_grad()
     return epoch
 
-# %% ../nbs/92_benchmarks.ipynb #62a437bc
+# %% ../nbs/92_benchmarks.ipynb #89bc3dc2
 def _convolutions(folder):
     "Ways to train the convolutional network for an epoch of 6,000 images."
     x,y = load_mnist().train
-    x,y = x[:6000].float()/255,y[:6000]
+    x,y = scale(x[:6000]),y[:6000]
     learn = digits_learner((x, y))
     bs = learn.dls.train.bs
     dtype = torch.bfloat16 if has_bf16() else torch.float32

@@ -30,9 +30,9 @@ from fastprogress import progress_bar
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-# %% ../nbs/91_ladder.ipynb #e219aa58
+# %% ../nbs/91_ladder.ipynb #802ee9a8
 from .data import DataError, Mnist, load_image, load_mnist
-from .data import write_whole
+from .data import scale, write_whole
 from .learner import default_device
 from .linear import DataLoader, TensorDataset, fit_linear
 from .mlp import fit_mlp
@@ -102,7 +102,7 @@ RESNET = Rung("fastai's resnet18", fit_resnet, epochs=1)
 def _climb_one(rung, data, epochs, seed, device):
     "Fit `rung`; its answers for the held-out digits, parameters and seconds."
     x,y,held_out = (o.to(device) for o in (*data.train, data.valid[0]))
-    x,held_out = x.float()/255,held_out.float()/255
+    x,held_out = scale(x),scale(held_out)
     start = time.perf_counter()
     scores,n_params = rung.fit(x, y, epochs, seed)
     if x.device.type != 'cpu': getattr(torch, x.device.type).synchronize()
@@ -419,6 +419,6 @@ def mnist_predict(
     say(f'{facts["model"]}, trained on {facts["data"]}: '
         f'right about {facts["accuracy"]:.2%} of its held-out digits')
     for name,im in found.items():
-        p = probabilities(reader, im[None].float()/255)[0]
+        p = probabilities(reader, scale(im[None]))[0]
         say(f'{name}: {in_words(p, facts, digits)}')
     return 1 if len(found) < len(set(images)) else None

@@ -212,7 +212,7 @@ def test_the_command_prints_and_saves_the_same_table(cli, monkeypatch):
     (['--out', 'file'], {}, 'file is no folder'),
     pytest.param(['--out', '/proc/no'], {}, 'can not be written', marks=posix),
     pytest.param(['--out', '/dev/null'], {}, '/dev/null is no folder', marks=posix),
-    ([], {'MNIST_PATH': 'nowhere'}, 'nowhere does not exist'), (['more'], {}, 'unrecognized arguments')])
+    ([], {'MNIST_PATH': 'nowhere'}, 'MNIST_PATH'), (['more'], {}, 'unrecognized arguments')])
 def test_what_can_not_be_used_is_said_before_any_work(cli, monkeypatch, args, env, what):
     Path('file').write_text('mine')
     no_work(monkeypatch)

@@ -208,7 +208,7 @@ def test_the_table_is_printed_before_files_are_written_and_older_ones_stay(cli, 
 def test_a_wrong_data_folder_is_one_line(cli, monkeypatch, command):
     monkeypatch.setenv('MNIST_PATH', 'nowhere')
     code,out,err = cli(command)
-    assert (code, out) == (2, '') and 'nowhere does not exist' in err and len(err.splitlines()) == 1
+    assert (code, out) == (2, '') and 'nowhere' in err and 'MNIST_PATH' in err and len(err.splitlines()) == 1
     assert files() == []
 
 
@@ -388,7 +388,7 @@ def test_one_bad_file_among_good_ones_is_named_and_the_good_ones_are_read(cli, r
     (tmp_path/'text.png').write_text('no image')
     code,out,err = cli('mnist-predict', tmp_path/'text.png', seven, tmp_path/'none.png', '--model', reader)
     assert code == 1 and list(answers(out)) == ['seven.jpg']
-    assert len(err.splitlines()) == 2 and 'text.png could not be read as an image' in err and 'none.png' in err
+    assert len(err.splitlines()) == 2 and all(f'{o}.png could not be read' in err for o in ('text', 'none'))
 
 
 def test_nothing_is_trained_for_pictures_that_can_not_be_read(cli, monkeypatch):

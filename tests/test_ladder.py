@@ -38,7 +38,7 @@ def test_the_rungs_are_those_that_the_readme_and_other_pages_name():
 @pytest.mark.parametrize('digits', [(3, 7), (1, 4, 8)])
 def test_each_rung_keeps_the_contract(rung, digits):
     "Scores `(m,k)` of the sorted labels, finite, for images one by one and together; the images are left alone."
-    (x,y),(vx,vy),_ = load_mnist(digits, path='embedded')
+    (x,y),(vx,vy),*_ = load_mnist(digits, path='embedded')
     x,y,vx = floats(x[:240]),y[:240],floats(vx[:50])
     before = x.clone()
     scores,n_params = rung.fit(x, y, min(rung.epochs, 2), 42)
@@ -51,7 +51,7 @@ def test_each_rung_keeps_the_contract(rung, digits):
 
 @pytest.mark.parametrize('rung', RUNGS, ids=lambda o: o.name)
 def test_the_seed_decides(rung):
-    (x,y),(vx,_),_ = load_mnist((3, 7), path='embedded')
+    (x,y),(vx,_),*_ = load_mnist((3, 7), path='embedded')
     x,y,vx = floats(x[:120]),y[:120],floats(vx[:20])
     a,b = (rung.fit(x, y, min(rung.epochs, 1), 7)[0] for _ in range(2))
     with torch.no_grad(): assert torch.equal(a(vx), b(vx))
