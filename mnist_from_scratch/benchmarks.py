@@ -353,7 +353,7 @@ def bench(
         say(load_mnist(), f'{os.cpu_count()} processors, PyTorch '
             f'{torch.__version__}, medians of {rounds} rounds in turns', '')
         table = measure(rounds, GROUPS)
-        say(table.round(2).to_string(), '')
+        say(table.to_string(float_format='{:.2f}'.format), '')
         table.to_csv(csv)
         plot(table).savefig(png, bbox_inches='tight')
     say(f'Saved {files[0]} and {files[1]}')

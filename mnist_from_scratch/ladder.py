@@ -146,9 +146,10 @@ def _plot_points(ax, table):
     ax.semilogx(seconds, acc, 'o')
     slowest,low = seconds.max(),acc.min()
     for i,(name,s,a) in enumerate(zip(table['model'], seconds, acc)):
-        x,ha = (-6, 'right') if s > slowest/3 else (6, 'left')
-        where = x, -12 if i%2 else 4  # every other name below its point
-        ax.annotate(name, (s, a), where, textcoords='offset points', ha=ha)
+        x,y = 6,-12 if i%2 else 4  # every other name below its point
+        if s > slowest/3: x,y = -6,4
+        ax.annotate(name, (s, a), (x, y), textcoords='offset points',
+                    ha='left' if x > 0 else 'right')
     span = max(1, 100 - low)
     ax.set(xlabel='seconds to fit', ylabel='accuracy, %',
            xlim=(min(0.01, seconds.min()/2), max(10, slowest*2)),
