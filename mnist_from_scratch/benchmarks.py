@@ -25,8 +25,9 @@ from matplotlib.ticker import LogLocator
 from PIL import Image
 from torch import nn
 from torch.utils import data as torch_data
+from torch.utils.data import TensorDataset
 
-# %% ../nbs/92_benchmarks.ipynb #faa56e17
+# %% ../nbs/92_benchmarks.ipynb #af1be336
 from .backprop import Lin, Model, Mse, Relu
 from .convolutions import conv_net
 from .data import load_mnist, mnist_sample, scale
@@ -35,9 +36,8 @@ from .initialization import init_kaiming
 from .ladder import NO_FASTAI, CommandError, command
 from .ladder import made_whole, say
 from .learner import DataLoaders, Learner
-from .linear import BasicOptim, DataLoader, TensorDataset
-from .linear import batch_accuracy, mnist_loss, threads
-from .linear import train_model
+from .linear import BasicOptim, DataLoader, batch_accuracy
+from .linear import mnist_loss, threads, train_model
 from .optimizers import SGD
 from .recipe import digits_learner, has_bf16
 from .tensors import COLOURS, subplots
@@ -132,21 +132,18 @@ def _by_hand(dl, vx, vy):
         return ((out > 0.5) == (vy == 1)).float().mean()
     return epoch
 
-# %% ../nbs/92_benchmarks.ipynb #6892ac87
+# %% ../nbs/92_benchmarks.ipynb #ba015da9
 def _products(dl, vx):
     "The matrix products of `_by_hand`."
     w1,w2 = torch.randn(784, 30),torch.randn(30, 1)
-    b1,b2 = torch.zeros(30, 1),torch.zeros(1, 1)
-    def forward(x):
-        h = torch.addmm(b1, w1.T, x.T).T       # x @ w1
-        return h, torch.addmm(b2, w2.T, h.T).T # h @ w2
     def epoch():
         for xb,_ in dl:
-            h,out = forward(xb)
-            (out.T @ h).T                      # h.T @ out
-            torch.mm(out, w2.T, out=h)         # out @ w2.T
-            (h.T @ xb).T                       # xb.T @ h
-        forward(vx)
+            h = xb @ w1
+            out = h @ w2
+            (out.T @ h).T               # h.T @ out, as the layers do it
+            back = out @ w2.T
+            (back.T @ xb).T             # xb.T @ back
+        vx @ w1 @ w2
     return epoch
 
 # %% ../nbs/92_benchmarks.ipynb #4eae403e

@@ -21,7 +21,7 @@ from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
 
-# %% ../nbs/91_ladder.ipynb #63317184
+# %% ../nbs/91_ladder.ipynb #340f96d5
 import matplotlib.pyplot as plt, pandas as pd, torch
 from fastcore.imports import IN_NOTEBOOK
 from fastcore.script import call_parse, is_cli
@@ -29,12 +29,13 @@ from fastcore.xdg import xdg_cache_home
 from fastprogress import progress_bar
 from matplotlib.figure import Figure
 from torch import Tensor, nn
+from torch.utils.data import TensorDataset
 
-# %% ../nbs/91_ladder.ipynb #802ee9a8
+# %% ../nbs/91_ladder.ipynb #09c5dbb5
 from .data import DataError, Mnist, load_image, load_mnist
 from .data import scale, write_whole
 from .learner import default_device
-from .linear import DataLoader, TensorDataset, fit_linear
+from .linear import DataLoader, fit_linear
 from .mlp import fit_mlp
 from .optimizers import fit_one_cycle_mlp
 from .own_digits import in_words, load_reader, probabilities
