@@ -279,7 +279,7 @@ class Group(NamedTuple):
 
 GROUPS = [Group('loading threes and sevens', _loading),
           Group('an epoch of the MLP', _epochs, threads=True),
-          Group('the same on a busy machine', _busy, False, busy_machine, 3),
+          Group('the same on a busy machine', _busy, False, busy_machine, 5),
           Group('gradients of the MLP', _backward, threads=True),
           Group('an epoch of the convolutions', _convolutions, threads=True),
           Group('imports', _imports)]

@@ -404,10 +404,12 @@ def test_a_model_that_is_not_there_is_not_made_but_how_to_make_it_is_said(cli, m
     assert files() == []
 
 
-def test_a_file_that_is_no_model_is_cut_off_or_a_folder(cli, reader, seven, monkeypatch):
+def test_a_file_that_is_no_model_damaged_cut_off_or_a_folder(cli, reader, seven, monkeypatch):
     no_work(monkeypatch)
     whole = reader.read_bytes()
-    for i,content in enumerate((b'', b'PK\3\4 no zip', b'{"format": 3}'*50, whole[:5000], whole[:len(whole)//2])):
+    at = len(whole)//2
+    flipped = whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1:]      # a single bit
+    for i,content in enumerate((b'', b'PK\3\4 no zip', b'{"format": 3}'*50, whole[:5000], whole[:at], flipped)):
         Path(f'{i}.pt').write_bytes(content)
     Path('folder.pt').mkdir()
     for name in (*files(), 'folder.pt'):
