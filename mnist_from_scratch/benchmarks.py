@@ -11,7 +11,7 @@ __all__ = ['GROUPS', 'busy_machine', 'Group', 'measure', 'plot', 'bench']
 
 # %% ../nbs/92_benchmarks.ipynb #b969fb7c
 import gzip, io, math, os, struct, subprocess, sys, tempfile, time, warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from functools import partial
 from importlib.util import find_spec
@@ -162,13 +162,13 @@ def _epochs(folder):
             'by hand': _by_hand(dl, *valid.tensors),
             'bare products': _products(dl, valid.tensors[0])}
 
-# %% ../nbs/92_benchmarks.ipynb #76dc1a3b
+# %% ../nbs/92_benchmarks.ipynb #1517ac15
 _SPIN = '''import os, sys, time
 end,parent = time.time() + 300,int(sys.argv[1])
 while time.time() < end and os.getppid() == parent: sum(range(10_000))'''
 
 @contextmanager
-def busy_machine():
+def busy_machine() -> Iterator:
     "While the block runs, other programs keep all processors busy."
     from joblib import cpu_count    # knows what a container may use
     spin = [sys.executable, '-c', _SPIN, str(os.getpid())]

@@ -12,7 +12,7 @@ __all__ = ['RUNGS', 'RESNET', 'NO_FASTAI', 'KEPT', 'Rung', 'fit_resnet', 'climb'
 
 # %% ../nbs/91_ladder.ipynb #59c57d64
 import inspect, os, sys, time, warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from contextlib import redirect_stderr, redirect_stdout
 from functools import partial, wraps
@@ -245,7 +245,7 @@ def _outputs():
     out,err = map(usable, (sys.stdout, sys.stderr))
     with redirect_stdout(out), redirect_stderr(err): yield
 
-# %% ../nbs/91_ladder.ipynb #2692041b
+# %% ../nbs/91_ladder.ipynb #fefffb99
 def _place(file):
     "`file` as an absolute path; an `OSError` if a folder is in its place."
     file = Path(os.path.expanduser(file))
@@ -257,7 +257,7 @@ def _place(file):
 @contextmanager
 def made_whole(
     *files: Path,  # what to make
-):  # gives a temporary path for each, to make it at
+) -> Iterator[list]:  # a temporary path for each, to make it at
     "Try the places of `files` now, and make all of them in the end, or none."
     with ExitStack() as stack:
         try: new = [stack.enter_context(write_whole(_place(o))) for o in files]
@@ -412,7 +412,7 @@ def mnist_predict(
     digits: str = None,  # digits to choose from; by default all that it knows
     model: Path = None,  # file from mnist-train; by default that in the cache
     device: str = None,  # for training, if need be: cpu, cuda or mps
-):
+) -> int | None:  # the exit code: 1 if any could not be read
     "Name the digit in each image file, with the three largest probabilities."
     if not images: raise CommandError('no image files given, expected some')
     if not (found := _read_images(images)): return 1
