@@ -14,7 +14,7 @@ Modules:
 - `mnist_from_scratch.pixel_similarity`: A baseline first: how many digits can be read with averages and nothing else?
 - `mnist_from_scratch.publishing`: How the book becomes a site, and how it is kept from showing what is no longer so.
 - `mnist_from_scratch.sgd`: How to make a number smaller by adjusting other numbers: find the slope, take a step down, and repeat.
-- `mnist_from_scratch.ten_digits`: A network that sees neighbourhoods reads all ten digits, and gets 995 of 1,000 right after less than a minute of training.
+- `mnist_from_scratch.ten_digits`: Ten votes become ten probabilities, a loss listens to the right one, and the network with one hidden layer reads all ten digits.
 - `mnist_from_scratch.tensors`: A picture is a grid of numbers, and a tensor is how to calculate with thousands of such grids at once."""
 
 __version__ = "0.1.0"
