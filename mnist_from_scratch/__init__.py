@@ -5,6 +5,7 @@ You know Python, and you want to know how a computer learns. This book builds ev
 Modules:
 
 - `mnist_from_scratch.benchmarks`: What this book's code costs beside fastai, plain PyTorch and the bare arithmetic, measured side by side.
+- `mnist_from_scratch.convolutions`: A small window slides over the image, and a network that sees neighbourhoods makes a third of the mistakes of one that sees a list of pixels.
 - `mnist_from_scratch.data`: Where the images come from: real MNIST or the digits inside scikit-learn, from one function, whole and checked.
 - `mnist_from_scratch.exercises`: How an exercise of this book is asked, checked and proven, and how the book checks itself.
 - `mnist_from_scratch.ladder`: Every model of the book, fitted on this machine and compared by one command.
@@ -13,6 +14,7 @@ Modules:
 - `mnist_from_scratch.mlp`: One bend between two linear layers changes everything, and the backward pass is the chain rule, a line for each line.
 - `mnist_from_scratch.pixel_similarity`: A baseline first: how many digits can be read with averages and nothing else?
 - `mnist_from_scratch.publishing`: How the book becomes a site, and how it is kept from showing what is no longer so.
+- `mnist_from_scratch.recipe`: A recipe for a minute of training, and what its number is worth: measured on digits that chose nothing, with errors that belong to differences.
 - `mnist_from_scratch.sgd`: How to make a number smaller by adjusting other numbers: find the slope, take a step down, and repeat.
 - `mnist_from_scratch.ten_digits`: Ten votes become ten probabilities, a loss listens to the right one, and the network with one hidden layer reads all ten digits.
 - `mnist_from_scratch.tensors`: A picture is a grid of numbers, and a tensor is how to calculate with thousands of such grids at once."""
