@@ -12,6 +12,7 @@ Modules:
 - `mnist_from_scratch.learner`: The training loop, once and for all: data, model, loss and optimizer in one object, and a place to hook in everything else.
 - `mnist_from_scratch.linear`: The first model that learns: one weight for each pixel, found by following the slope.
 - `mnist_from_scratch.mlp`: One bend between two linear layers changes everything, and the backward pass is the chain rule, a line for each line.
+- `mnist_from_scratch.own_digits`: The network leaves its box: ten hard digits to read against you, pictures of your own, and what it says to things that are no digits.
 - `mnist_from_scratch.pixel_similarity`: A baseline first: how many digits can be read with averages and nothing else?
 - `mnist_from_scratch.publishing`: How the book becomes a site, and how it is kept from showing what is no longer so.
 - `mnist_from_scratch.recipe`: A recipe for a minute of training, and what its number is worth: measured on digits that chose nothing, with errors that belong to differences.
