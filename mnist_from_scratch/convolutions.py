@@ -19,17 +19,20 @@ __all__ = ['Normalize', 'conv', 'max_pool', 'BatchNorm', 'conv_net', 'layer_tabl
 import torch, torch.nn.functional as F, pandas as pd
 from torch import nn, Tensor
 
-# %% ../nbs/10_convolutions.ipynb #d27941c3
+# %% ../nbs/10_convolutions.ipynb #2d205d2b
 class Normalize(nn.Module):
-    "Numbers of any shape, moved and scaled to mean 0 and standard deviation 1."
+    "Pixels moved and scaled to mean 0 and standard deviation 1."
     def __init__(self,
-        mean: float = 0.1307,  # of the numbers that come in; by default MNIST's
+        mean: float = 0.1307,  # of the training pixels; by default MNIST's
         std: float = 0.3081,  # their standard deviation
     ):
         super().__init__()
         self.mean,self.std = mean,std
 
-    def forward(self, x: Tensor) -> Tensor: return (x - self.mean)/self.std
+    def forward(self, x: Tensor) -> Tensor:
+        if not x.is_floating_point(): raise ValueError(
+            f'pixels of {x.dtype}, expected floats from 0 to 1: divide by 255')
+        return (x - self.mean)/self.std
 
 # %% ../nbs/10_convolutions.ipynb #aa526575
 def conv(
