@@ -15,8 +15,9 @@ Docs: https://mnist-from-scratch.github.io/mnist_from_scratch/convolutions.html.
 # %% auto #0
 __all__ = ['Normalize', 'conv', 'max_pool', 'BatchNorm', 'conv_net', 'layer_table']
 
-# %% ../nbs/10_convolutions.ipynb #3f3bce99
-import torch, torch.nn.functional as F, pandas as pd
+# %% ../nbs/10_convolutions.ipynb #0864d868
+import pandas as pd, torch, torch.nn.functional as F
+from fastcore.basics import patch
 from torch import nn, Tensor
 
 # %% ../nbs/10_convolutions.ipynb #2d205d2b
@@ -78,8 +79,9 @@ class BatchNorm(nn.Module):
         shift = self.bias - mean*scale
         return x*scale[:, None, None] + shift[:, None, None]
 
-# %% ../nbs/10_convolutions.ipynb #0e2077ea
-def _stats(self, x):
+# %% ../nbs/10_convolutions.ipynb #6e6b79e4
+@patch
+def _stats(self:BatchNorm, x):
     "Mean and variance of each channel: of this batch, or those remembered."
     if not self.training: return self.running_mean,self.running_var
     mean,var = x.mean((0, 2, 3)),x.var((0, 2, 3), correction=0)
@@ -89,20 +91,18 @@ def _stats(self, x):
         self.running_var.lerp_(var*n/(n - 1), self.momentum)
     return mean,var
 
-BatchNorm._stats = _stats
-
 # %% ../nbs/10_convolutions.ipynb #29d3be18
 def conv_net(
     n_out: int = 10,  # how many classes
 ) -> nn.Sequential:  # from images `(n,28,28)`, floats 0..1, to `(n,n_out)`
     "Three convolutions to ever more and ever smaller maps, then votes."
-    def conv(c_in, c_out):
+    def _conv(c_in, c_out):
         return nn.Conv2d(c_in, c_out, 3, padding=1, bias=False)
     return nn.Sequential(
         Normalize(), nn.Unflatten(1, (1, 28)),
         nn.Conv2d(1, 32, 5, stride=2, padding=2), nn.ReLU(),
-        conv(32, 64), nn.MaxPool2d(2), nn.BatchNorm2d(64), nn.ReLU(),
-        conv(64, 128), nn.MaxPool2d(2), nn.BatchNorm2d(128), nn.ReLU(),
+        _conv(32, 64), nn.MaxPool2d(2), nn.BatchNorm2d(64), nn.ReLU(),
+        _conv(64, 128), nn.MaxPool2d(2), nn.BatchNorm2d(128), nn.ReLU(),
         nn.Flatten(), nn.Linear(128*3*3, n_out))
 
 # %% ../nbs/10_convolutions.ipynb #9eb7c3c1
