@@ -6,15 +6,15 @@ Modules:
 
 - `mnist_from_scratch.backprop`: What `backward` does: the chain rule, a line for each line of the way forward.
 - `mnist_from_scratch.benchmarks`: What this book's code costs beside fastai, plain PyTorch and the bare arithmetic, measured side by side.
-- `mnist_from_scratch.data`: Where the images come from: real MNIST or the digits inside scikit-learn, from one function, whole and checked.
-- `mnist_from_scratch.exercises`: How an exercise of this book is asked, checked and proven, and how the book checks itself.
+- `mnist_from_scratch.data`: Where the images come from: MNIST, the digits inside scikit-learn, or a folder of your own, all by one function.
+- `mnist_from_scratch.exercises`: How an exercise of this book is asked, checked and proven.
+- `mnist_from_scratch.initialization`: Why the start decides: fifty layers deep, the first weights keep the numbers alive or let them vanish.
 - `mnist_from_scratch.ladder`: Every model of the book, fitted on this machine and compared by one command.
 - `mnist_from_scratch.learner`: The training loop, once and for all: data, model, loss and optimizer in one object, and a place to hook in everything else.
 - `mnist_from_scratch.linear`: The first model that learns: one weight for each pixel, found by following the slope.
 - `mnist_from_scratch.mlp`: One bend between two linear layers changes everything: with it, a network can follow any curve.
 - `mnist_from_scratch.optimizers`: Steps with a memory: momentum, Adam and AdamW in a few lines each, schedules beside their controls, and a way to find a learning rate.
 - `mnist_from_scratch.pixel_similarity`: A baseline first: how many digits can be read with averages and nothing else?
-- `mnist_from_scratch.publishing`: How the book becomes a site, and how it is kept from showing what is no longer so.
 - `mnist_from_scratch.saving`: Nothing is lost: files of tensors and plain values that are checked before they are used, checkpoints during a fit, and a fit that was killed goes on to the bit.
 - `mnist_from_scratch.sgd`: How to make a number smaller by adjusting other numbers: find the slope, take a step down, and repeat.
 - `mnist_from_scratch.ten_digits`: A network that sees neighbourhoods reads all ten digits, and gets 995 of 1,000 right after less than a minute of training.

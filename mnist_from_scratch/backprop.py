@@ -44,8 +44,10 @@ class Module:
         self.args = args
         return self.out
 
-    def forward(self, *args): raise NotImplementedError('forward')
-    def bwd(self, out, *args): raise NotImplementedError('bwd')
+    def forward(self, *args: Tensor) -> Tensor:
+        raise NotImplementedError('forward')
+    def bwd(self, out: Tensor, *args: Tensor):
+        raise NotImplementedError('bwd')
     def backward(self): self.bwd(self.out, *self.args)
     def parameters(self) -> list: return []
 

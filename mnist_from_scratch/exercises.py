@@ -1,6 +1,6 @@
-"""How an exercise of this book is asked, checked and proven, and how the book checks itself.
+"""How an exercise of this book is asked, checked and proven.
 
-Each chapter ends with exercises. An exercise has four parts: a stub to fill in, a check, and two or three folds with a hint, a wrong turn and a solution. This appendix holds the few lines that they share. Read it if you want to write an exercise of your own or to know what is tested when the book is tested.
+Each chapter ends with exercises. An exercise has four parts: a stub to fill in, a check, and two or three folds with a hint, a wrong turn and a solution. This appendix holds the few lines that they share. Read it if you want to write an exercise of your own.
 
 Docs: https://mnist-from-scratch.github.io/mnist_from_scratch/exercises.html.md"""
 

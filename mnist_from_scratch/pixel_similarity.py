@@ -18,9 +18,9 @@ __all__ = ['l1_distance', 'l2_distance', 'accuracy', 'PixelSimilarity', 'confusi
 # %% ../nbs/01_pixel_similarity.ipynb #7a3abbc3
 from collections.abc import Callable, Iterable
 
-import torch, torch.nn.functional as F
+import torch
 from fastcore.basics import patch
-from torch import Tensor, tensor
+from torch import Tensor
 
 # %% ../nbs/01_pixel_similarity.ipynb #71ac96fd
 def _difference(a, b):

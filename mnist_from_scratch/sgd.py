@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt, torch
 from matplotlib.animation import FuncAnimation
-from torch import Tensor, tensor
+from torch import Tensor
 
 from .tensors import COLOURS, subplots
 

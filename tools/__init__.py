@@ -1,0 +1,1 @@
+"What makes, tests and publishes the book; not a part of the library."
