@@ -30,7 +30,7 @@ from .linear import DataLoader, TensorDataset
 from .mlp import _mlp
 from .tensors import subplots
 
-# %% ../nbs/08_optimizers.ipynb #96673be0
+# %% ../nbs/08_optimizers.ipynb #020ed666
 class Optimizer:
     "Parameters in groups with settings, and a memory for each parameter."
     def __init__(self,
@@ -38,6 +38,7 @@ class Optimizer:
         **settings,  # of all groups that have none of their own
     ):
         groups = [params] if torch.is_tensor(params) else list(params)
+        if not groups: raise ValueError('no parameters: were they used up?')
         if not isinstance(groups[0], dict): groups = [{'params': groups}]
         self.param_groups = [{**settings, **g, 'params': list(g['params'])}
                              for g in groups]
