@@ -25,7 +25,7 @@ __all__ = ['EVENTS', 'STEPS', 'adam', 'default_device', 'DataLoaders', 'Callback
 # %% ../nbs/05_learner.ipynb #8626fb93
 import math, signal, sys, threading, time
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from copy import deepcopy
 from difflib import get_close_matches
 from functools import partial
@@ -75,10 +75,10 @@ class Callback:
 
     def __init_subclass__(cls):
         for name in vars(cls).keys() - set(EVENTS):
-            near = get_close_matches(name, EVENTS, 1, 0.85)
+            near = name[0] != '_' and get_close_matches(name, EVENTS, 1, 0.85)
             if near or name.startswith(('before_', 'after_')): raise ValueError(
                 f'{cls.__name__} has a method {name}, which is never called' +
-                f'; did you mean {near[0]}?'*len(near) +
+                ''.join(f'; did you mean {o}?' for o in near) +
                 f'; the events are {", ".join(EVENTS)}')
 
 # %% ../nbs/05_learner.ipynb #a885a79c
@@ -176,11 +176,10 @@ def within(self:Learner,
     body: Callable,  # what is done between the two events
 ):
     "An event, `body`, and another event, which comes also if it is cancelled."
-    try:
+    with suppress(cancel):
         self(f'before_{what}')
         body()
-    except cancel: pass
-    self(f'after_{what}')
+    with suppress(cancel): self(f'after_{what}')
 
 # %% ../nbs/05_learner.ipynb #0ca35eca
 @patch
@@ -340,7 +339,7 @@ def _len(b):
 # %% ../nbs/05_learner.ipynb #49ab2c2c
 class Progress(Callback):
     "A table, a row an epoch, with a bar in notebooks and terminals."
-    order,bar = 70,None
+    order,bar,start = 70,None,0.
     def before_fit(self):
         learn,self.bar,self.done = self.learn,None,0
         self.rows = len(learn.recorder.values)
@@ -518,7 +517,10 @@ def generators(
             if isinstance(v, torch.Generator): found[f'{name}.{k}'] = v
             elif depth and k != 'learn': search(f'{name}.{k}', v, depth - 1)
     search('dls', learn.dls, 4)
-    for cb in (*learn.cbs, *cbs): search(type(cb).__name__, cb, 1)
+    for cb in (*learn.cbs, *cbs):
+        name = type(cb).__name__
+        while any(k.startswith(f'{name}.') for k in found): name += "'"
+        search(name, cb, 1)
     return found
 
 # %% ../nbs/05_learner.ipynb #3a4dc5d2
