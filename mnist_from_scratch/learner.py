@@ -251,7 +251,7 @@ def _fit(self:Learner, n_epoch, lr, cbs, call):
         self._listen(cbs)
         self._new_opt(lr)
         for listener in reversed(self.listeners['after_fit']):
-            at_end.callback(self, 'after_fit', [listener])
+            at_end.push(partial(self._after_fit, listener))
         try:
             self('before_fit')
             for self.epoch in range(self.start_epoch, n_epoch):
@@ -261,6 +261,13 @@ def _fit(self:Learner, n_epoch, lr, cbs, call):
         except KeyboardInterrupt: self.interrupted = self.where(); raise
 
 # %% ../nbs/05_learner.ipynb #011b6b28
+@patch
+def _after_fit(self:Learner, listener, kind, error, trace):
+    try: self('after_fit', [listener])
+    except Exception as e:
+        if error is None: raise
+        print(f'After that, {e}')    # the first error is the cause
+
 @patch
 def _end_fit(self:Learner):
     self.fitting,self.training,self.start_epoch = False,False,0

@@ -120,7 +120,7 @@ def test_how_to_install_it():
     "Until it is on the package index, each command that installs it names the repository."
     for file, text in tracked().items():
         for line in re.findall(r"pip install[^\n]*mnist_from_scratch[^\n]*", text):
-            if file.startswith(("tests/", "nbs/92", "mnist_from_scratch/benchmarks")): continue    # TODO: goes when it is said there too
+            if file.startswith("tests/"): continue
             assert "git+https://" in line, f"{file}: {line}"
 
 
