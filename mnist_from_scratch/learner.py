@@ -262,17 +262,18 @@ def _fit(self:Learner, n_epoch, lr, cbs, call):
 
 # %% ../nbs/05_learner.ipynb #011b6b28
 @patch
+def _end_fit(self:Learner):
+    self.fitting,self.training,self.start_epoch = False,False,0
+    for name in STEPS: vars(self).pop(name, None)
+    if self.opt: self.opt.zero_grad()
+
+# %% ../nbs/05_learner.ipynb #7c427830
+@patch
 def _after_fit(self:Learner, listener, kind, error, trace):
     try: self('after_fit', [listener])
     except Exception as e:
         if error is None: raise
         print(f'After that, {e}')    # the first error is the cause
-
-@patch
-def _end_fit(self:Learner):
-    self.fitting,self.training,self.start_epoch = False,False,0
-    for name in STEPS: vars(self).pop(name, None)
-    if self.opt: self.opt.zero_grad()
 
 # %% ../nbs/05_learner.ipynb #eda0d839
 @patch
