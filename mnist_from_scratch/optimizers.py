@@ -111,7 +111,7 @@ class AdamW(Adam):
         p.mul_(1 - g['lr']*g['wd'])
         super()._move(p, g, s)
 
-# %% ../nbs/08_optimizers.ipynb #1dce1d47
+# %% ../nbs/08_optimizers.ipynb #d9b036b0
 class LRFinder(Callback):
     "Lets the rate grow from step to step, until the loss explodes."
     order = -30
@@ -119,12 +119,12 @@ class LRFinder(Callback):
         start_lr: float,  # from where
         end_lr: float,  # to where
         num_it: int,  # in how many steps
-    ): self.start,self.end,self.num_it = start_lr,end_lr,num_it
+    ):
+        self.num_it,ratio = num_it,end_lr/start_lr
+        self.at = lambda i: start_lr*ratio**(i/num_it)
 
     def before_fit(self): self.i,self.best = 0,math.inf
-    def before_batch(self):
-        share = self.i/self.num_it
-        self.learn.set_hypers(lr=self.start*(self.end/self.start)**share)
+    def before_batch(self): self.learn.set_hypers(lr=self.at(self.i))
     def after_loss(self):
         if not self.learn.loss.isfinite(): raise CancelFitException
     def before_validate(self): raise CancelEpochException
@@ -187,14 +187,13 @@ def plot_loss(self:Recorder,
     ax.legend()
     return ax
 
-# %% ../nbs/08_optimizers.ipynb #6a84c969
+# %% ../nbs/08_optimizers.ipynb #1f4d4ff2
 @patch
 def plot_sched(self:Recorder,
     axs: Iterable | None = None,  # two axes to draw on; new ones if None
 ) -> Iterable:  # the axes
     "Draw the learning rate and the momentum of each step."
-    if axs is None:
-        _,axs = subplots(1, 2, figsize=(8, 2.3), layout='constrained')
+    if axs is None: _,axs = subplots(1, 2, figsize=(8, 2), layout='constrained')
     for ax,name,o in zip(axs, ('rate', 'momentum'), (self.lrs, self.moms)):
         ax.plot(o); ax.set(xlabel='step', ylabel=name)
     return axs

@@ -355,7 +355,7 @@ def test_a_checkpoint_that_a_learner_always_has(tmp_path):
 
 def test_resume_takes_checkpoints_only(tmp_path):
     learn = new()
-    with pytest.raises(ValueError, match='no fit to go on with'): learn.resume(learn.save(tmp_path/'s'))
+    with pytest.raises(ValueError, match='no checkpoint'): learn.resume(learn.save(tmp_path/'s'))
     path = stopped(new(), cycle, 1, tmp_path/'c')
     state = read_state(path)
     (tmp_path/'victim').write_text('mine')
