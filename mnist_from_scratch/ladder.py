@@ -319,7 +319,7 @@ def _summary(table, data, preds):
     return '', text, '', answers, '', _text_row(data.valid[0][:4]), ''
 
 NO_FASTAI = ('fastai, to compare with, is not installed: '
-             'pip install "mnist_from_scratch[book]"')
+             'pip install fastai')
 
 # %% ../nbs/91_ladder.ipynb #854eda6b
 @command

@@ -42,7 +42,8 @@ from .pixel_similarity import confusion_matrix as _confusion
 from .tensors import show_images
 
 __getattr__ = moved(__name__, SGD='optimizers.SGD', Adam='optimizers.Adam',
-    LRFinder='optimizers.LRFinder', load_learner='saving.load_learner',
+    LRFinder='optimizers.LRFinder',
+    SuggestedLRs='optimizers.SuggestedLRs', load_learner='saving.load_learner',
     MixedPrecision='recipe.MixedPrecision')
 
 # %% ../nbs/05_learner.ipynb #62abbbb7
@@ -120,20 +121,29 @@ class Learner:
 
 # %% ../nbs/05_learner.ipynb #bc2bf9c7
 @patch
-def forward(self:Learner, xb:Tensor):
-    "Predictions for a batch of inputs."
+def forward(self:Learner,
+    xb: Tensor,  # a batch of inputs
+) -> Tensor:  # predictions
+    "The first step: predict."
     return self.model(xb)
 @patch
-def get_loss(self:Learner, pred:Tensor, yb:Tensor):
-    "How wrong the predictions are."
+def get_loss(self:Learner,
+    pred: Tensor,  # predictions
+    yb: Tensor,  # targets
+) -> Tensor:  # a single number
+    "The second: how wrong the predictions are."
     return self.loss_func(pred, yb)
+
+# %% ../nbs/05_learner.ipynb #05d99c7d
 @patch
-def backward(self:Learner, loss:Tensor):
-    "Find the gradients."
+def backward(self:Learner,
+    loss: Tensor,  # a single number
+):
+    "The third: find the gradients."
     loss.backward()
 @patch
 def step(self:Learner):
-    "Move the weights, and drop the gradients."
+    "The fourth: move the weights, and drop the gradients."
     self.opt.step(); self.opt.zero_grad()
 
 # %% ../nbs/05_learner.ipynb #dedab128
@@ -241,7 +251,7 @@ def _fit(self:Learner, n_epoch, lr, cbs, call):
         self._listen(cbs)
         self._new_opt(lr)
         for listener in reversed(self.listeners['after_fit']):
-            at_end.callback(self, 'after_fit', [listener])
+            at_end.push(partial(self._after_fit, listener))
         try:
             self('before_fit')
             for self.epoch in range(self.start_epoch, n_epoch):
@@ -256,6 +266,14 @@ def _end_fit(self:Learner):
     self.fitting,self.training,self.start_epoch = False,False,0
     for name in STEPS: vars(self).pop(name, None)
     if self.opt: self.opt.zero_grad()
+
+# %% ../nbs/05_learner.ipynb #7c427830
+@patch
+def _after_fit(self:Learner, listener, kind, error, trace):
+    try: self('after_fit', [listener])
+    except Exception as e:
+        if error is None: raise
+        print(f'After that, {e}')    # the first error is the cause
 
 # %% ../nbs/05_learner.ipynb #eda0d839
 @patch
@@ -350,9 +368,9 @@ class Progress(Callback):
             self.bar = master_bar(range(n), total=n or 'noinfer')
             self.bar.update(0)
             learn.listeners['after_step'].append((self, self.move))
-        self.write('epoch', *learn.recorder.names, 'time')
+        self._write('epoch', *learn.recorder.names, 'time')
 
-    def write(self, *row):
+    def _write(self, *row):
         if self.bar: self.bar.write(row, table=True)
         elif self.learn.bar: print('  '.join(f'{o:>10}' for o in row))
 
@@ -376,7 +394,7 @@ def after_epoch(self:Progress):
     if len(values) == self.rows: return    # the epoch was cancelled
     self.rows,(m, s) = len(values),divmod(int(seconds), 60)
     row = [f'{o:.6f}' for o in values[-1]]
-    self.write(str(self.learn.epoch), *row, f'{m:02d}:{s:02d}')
+    self._write(str(self.learn.epoch), *row, f'{m:02d}:{s:02d}')
 
 @patch
 def after_fit(self:Progress):
@@ -464,6 +482,7 @@ class StopOnNaN(Callback):
         if self.learn.loss.is_cpu: self.look()    # elsewhere it would wait
 
     def look(self):
+        "Is the loss finite?"
         learn = self.learn
         if math.isfinite(learn.loss.item()): return
         ruined = not all(p.isfinite().all() for p in learn.model.parameters())
@@ -482,9 +501,9 @@ class Interrupt(Callback):
         old,here = signal.getsignal(signal.SIGINT),threading.current_thread()
         if old in (None, signal.SIG_IGN) or here is not threading.main_thread():
             return    # Ctrl-C means nothing here
-        self.old = signal.signal(signal.SIGINT, self.press)
+        self.old = signal.signal(signal.SIGINT, self._press)
 
-    def press(self, *_):
+    def _press(self, *_):
         signal.signal(signal.SIGINT, self.old)
         self.pressed = True
         self.learn.listeners['after_batch'].append((self, self.stop))

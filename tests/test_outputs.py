@@ -11,9 +11,6 @@ from tools import notebooks
 from tools.constraints import ROOT
 from tools.outputs import agree, compare, compare_notebooks, from_html, heading_of, is_time, masked, seal, seal_fault, about_this_run
 
-# Notebooks whose outputs were stored before there were seals. Nothing may be added; `make outputs NBS=…` takes one off.
-NOT_SEALED = {"00_tensors", "01_pixel_similarity", "02_sgd", "03_linear", "04_mlp", "05_learner", "06_ten_digits", "90_data",
-              "91_ladder", "92_benchmarks", "93_exercises", "index"}
 NOTEBOOKS = sorted((ROOT/"nbs").glob("*.ipynb"))
 
 
@@ -163,7 +160,7 @@ def test_a_broken_seal(change):
     assert seal_fault(nb)
 
 
-@pytest.mark.parametrize("path", [o for o in NOTEBOOKS if o.stem not in NOT_SEALED], ids=lambda o: o.stem)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda o: o.stem)
 def test_the_outputs_of_each_notebook_are_from_one_run_on_mnist(path):
     nb = nbformat.read(path, as_version=4)
     assert not seal_fault(nb)

@@ -17,9 +17,6 @@ NOTEBOOKS = sorted(NBS.glob("*.ipynb"))
 CHAPTERS = [o for o in NOTEBOOKS if re.match(r"\d", o.name) and o.name < "93"]
 QUARTO = yaml.safe_load((NBS/"_quarto.yml").read_text(encoding="utf-8"))
 # In the table of contents, and not written yet; and the other way round. At the end nothing may be left.
-COMING = {"06_backprop.ipynb", "07_initialization.ipynb", "08_optimizers.ipynb", "09_ten_digits.ipynb", "10_convolutions.ipynb", "11_recipe.ipynb",
-          "12_own_digits.ipynb", "13_saving.ipynb"}
-GOING = {"06_ten_digits.ipynb"}
 
 
 # --- the notebooks ---
@@ -58,14 +55,15 @@ def test_every_described_picture_has_a_caption_and_is_stored(path):
         if "fig-alt" not in opt: continue
         shown = [k for o in c.outputs for k in o.get("data", {})]
         assert isinstance(opt["fig-alt"], str) and isinstance(opt.get("fig-cap"), str), (c.id, "needs a fig-alt and a fig-cap")
-        assert "image/png" in shown or "text/html" in shown, (c.id, "no picture is stored")
+        without_gpu = re.search(r"^#\|\s*cuda", c.source, re.M) and not c.outputs
+        assert without_gpu or "image/png" in shown or "text/html" in shown, (c.id, "no picture is stored")
 
 
 def test_the_table_of_contents():
     listed, there = site.contents(), {o.name for o in NOTEBOOKS}
     assert len(listed) == len(set(listed))
-    assert set(listed) - there - COMING == {"reference/*"}
-    assert there - set(listed) <= GOING
+    assert set(listed) - there == {"reference/*"}
+    assert not there - set(listed)
 
 
 def test_the_table_of_contents_names_chapters_as_the_text_does():
@@ -95,7 +93,7 @@ def test_visible_code_fits_80_columns():
     "Of what `make docs` shows; how wide 80 columns are is in styles.css."
     wide = [f"{p.stem} {c.id}" for p in NOTEBOOKS for c in read_nb(p).cells if c.cell_type == "code" and not re.search(r"#\|\s*hide\b", c.source)
             for line in c.source.splitlines() if len(line) > 80 and not line.startswith("#|")]
-    if wide: pytest.xfail(f"{len(wide)} lines are wider: {', '.join(sorted(set(wide)))[:200]}")    # TODO: an assert when all chapters are there
+    assert not wide, f"{len(wide)} lines are wider: {sorted(set(wide))}"
 
 
 # --- a cell at a time ---
