@@ -344,6 +344,7 @@ def after_loss(self:Recorder):
 @patch
 def after_validate(self:Recorder):
     "End the row: means over all items."
+    if not self.results and self.learn.dls.valid is not None: return
     ns,*columns = zip(*self.results) if self.results else ((),)
     means = [sum(n*float(v) for n,v in zip(ns, c))/sum(ns) for c in columns]
     self.iters.append(len(self.losses))

@@ -95,7 +95,7 @@ def _move(self:Adam, p, g, s):
     size = (s['s']/(1 - sqr_mom**s['t'])).sqrt_().add_(g['eps'])
     p.addcdiv_(s['m'], size, value=-g['lr']/(1 - mom**s['t']))
 
-# %% ../nbs/08_optimizers.ipynb #17d2c9ca
+# %% ../nbs/08_optimizers.ipynb #149c900b
 class AdamW(Adam):
     "Adam that first makes each parameter smaller (arxiv.org/abs/1711.05101)."
     def __init__(self,
@@ -111,7 +111,7 @@ class AdamW(Adam):
         p.mul_(1 - g['lr']*g['wd'])
         super()._move(p, g, s)
 
-# %% ../nbs/08_optimizers.ipynb #da2560ee
+# %% ../nbs/08_optimizers.ipynb #d9b036b0
 class LRFinder(Callback):
     "Lets the rate grow from step to step, until the loss explodes."
     order = -30
@@ -119,17 +119,17 @@ class LRFinder(Callback):
         start_lr: float,  # from where
         end_lr: float,  # to where
         num_it: int,  # in how many steps
-    ): self.start,self.end,self.num_it = start_lr,end_lr,num_it
+    ):
+        self.num_it,ratio = num_it,end_lr/start_lr
+        self.at = lambda i: start_lr*ratio**(i/num_it)
 
     def before_fit(self): self.i,self.best = 0,math.inf
-    def before_batch(self):
-        share = self.i/self.num_it
-        self.learn.set_hypers(lr=self.start*(self.end/self.start)**share)
+    def before_batch(self): self.learn.set_hypers(lr=self.at(self.i))
     def after_loss(self):
         if not self.learn.loss.isfinite(): raise CancelFitException
     def before_validate(self): raise CancelEpochException
 
-# %% ../nbs/08_optimizers.ipynb #fddac52b
+# %% ../nbs/08_optimizers.ipynb #de9778d0
 @patch
 def after_batch(self:LRFinder):
     "Look at the loss, and end the fit if it explodes."
@@ -139,7 +139,7 @@ def after_batch(self:LRFinder):
     self.best = min(self.best, loss)
     if loss > 4*self.best or self.i > self.num_it: raise CancelFitException
 
-# %% ../nbs/08_optimizers.ipynb #5e2289f2
+# %% ../nbs/08_optimizers.ipynb #595040a2
 class SuggestedLRs(NamedTuple):
     "What `lr_find` suggests."
     minimum: float  # a tenth of the rate at which the loss was lowest
@@ -151,7 +151,7 @@ def _draw(lrs, losses, lr):
                label=f'minimum/10 = {lr:.2g}')
     ax.set(xlabel='learning rate', ylabel='loss'); ax.legend()
 
-# %% ../nbs/08_optimizers.ipynb #0d100661
+# %% ../nbs/08_optimizers.ipynb #bff075a2
 @patch
 def lr_find(self:Learner,
     start_lr: float = 1e-7,  # from where
@@ -172,7 +172,7 @@ def lr_find(self:Learner,
     if show_plot: _draw(lrs, losses, lr)
     return SuggestedLRs(lr)
 
-# %% ../nbs/08_optimizers.ipynb #43031e12
+# %% ../nbs/08_optimizers.ipynb #82d4e26c
 @patch
 def plot_loss(self:Recorder,
     skip_start: int = 5,  # leave out the first steps
@@ -187,19 +187,18 @@ def plot_loss(self:Recorder,
     ax.legend()
     return ax
 
-# %% ../nbs/08_optimizers.ipynb #47325664
+# %% ../nbs/08_optimizers.ipynb #1f4d4ff2
 @patch
 def plot_sched(self:Recorder,
     axs: Iterable | None = None,  # two axes to draw on; new ones if None
 ) -> Iterable:  # the axes
     "Draw the learning rate and the momentum of each step."
-    if axs is None:
-        _,axs = subplots(1, 2, figsize=(8, 2.3), layout='constrained')
+    if axs is None: _,axs = subplots(1, 2, figsize=(8, 2), layout='constrained')
     for ax,name,o in zip(axs, ('rate', 'momentum'), (self.lrs, self.moms)):
         ax.plot(o); ax.set(xlabel='step', ylabel=name)
     return axs
 
-# %% ../nbs/08_optimizers.ipynb #9b76db86
+# %% ../nbs/08_optimizers.ipynb #61d855d4
 def fit_one_cycle_mlp(
     x: Tensor,  # images `(n, 28, 28)`, floats from 0 to 1
     y: Tensor,  # their labels `(n,)`, of two or more kinds

@@ -53,9 +53,8 @@ def _join(o, tensors):
     if o.keys() == {'tensor'}: return tensors[o['tensor']]
     return {k: _join(v, tensors) for k,v in o.items()}
 
-# %% ../nbs/13_saving.ipynb #231dd192
-def _digest(plain, tensors):
-    return sha256(plain.encode() + to_bytes(tensors)).hexdigest()
+# %% ../nbs/13_saving.ipynb #be8a90cf
+def _sha(plain, ts): return sha256(plain.encode() + to_bytes(ts)).hexdigest()
 
 def write_state(
     state: dict,  # plain values and tensors, in dicts and lists of any depth
@@ -64,11 +63,11 @@ def write_state(
     "Write a safetensors file: tensors, the rest as JSON, and a checksum."
     tensors = {}
     plain = json.dumps(_split(state, '', tensors))
-    meta = {'plain': plain, 'sha256': _digest(plain, tensors)}
+    meta = {'plain': plain, 'sha256': _sha(plain, tensors)}
     with write_whole(file) as new: new.write_bytes(to_bytes(tensors, meta))
     return Path(file).expanduser()
 
-# %% ../nbs/13_saving.ipynb #11e4aa6e
+# %% ../nbs/13_saving.ipynb #4b1c20bc
 def read_state(
     file: str | Path,  # from `write_state`
 ) -> dict:  # the state, with lists where there were tuples
@@ -78,14 +77,14 @@ def read_state(
         with safe_open(file, 'pt') as f:
             meta,tensors = f.metadata(),{k: f.get_tensor(k) for k in f.keys()}
         state = _join(json.loads(meta['plain']), tensors)
-        whole = meta['sha256'] == _digest(meta['plain'], tensors)
+        whole = meta['sha256'] == _sha(meta['plain'], tensors)
     except OSError: raise    # it is not there, or may not be read
     except Exception as e: raise ValueError(f'{file} is damaged, or was not '
         f'written by this book: {type(e).__name__}: {e}') from e
     if not whole: raise ValueError(f'{file} is damaged: wrong checksum')
     return state
 
-# %% ../nbs/13_saving.ipynb #2ea1de61
+# %% ../nbs/13_saving.ipynb #690a5bfe
 _HISTORY = 'lrs', 'moms', 'losses', 'iters', 'values', 'avg', 'names'
 def _kind(opt): return f'{type(opt).__module__}.{type(opt).__qualname__}'
 
@@ -98,11 +97,11 @@ def state_dict(self:Learner,
     names,opt = {p: k for k,p in self.model.named_parameters()},None
     if self.opt: opt = {'kind': _kind(self.opt), 'state':
         {names[p]: s for p,s in self.opt.state.items() if p in names}}
-    history = {k: getattr(self.recorder, k) for k in _HISTORY}
-    rng = {k: g.get_state() for k,g in generators(self, cbs).items()}
+    vocab = None if self.dls.vocab is None else list(self.dls.vocab)
     return deepcopy(dict(model=dict(self.model.state_dict()), opt=opt,
-        history=history, rng=rng, interrupted=self.interrupted,
-        vocab=self.dls.vocab if self.dls.vocab is None else [*self.dls.vocab]))
+        history={k: getattr(self.recorder, k) for k in _HISTORY},
+        rng={k: g.get_state() for k,g in generators(self, cbs).items()},
+        interrupted=self.interrupted, vocab=vocab))
 
 # %% ../nbs/13_saving.ipynb #8fa5ce79
 def _same(here, saved, what):
@@ -146,7 +145,7 @@ def load_state_dict(self:Learner,
     vars(self.recorder).update(history)
     for k,g in gens.items(): g.set_state(state['rng'][k])
 
-# %% ../nbs/13_saving.ipynb #0d371ea9
+# %% ../nbs/13_saving.ipynb #ee19de66
 @patch
 def save(self:Learner,
     file: str | Path,  # where to; if this fails an older file stays whole
@@ -160,8 +159,7 @@ def _take(self:Learner, state, file, with_opt=True, cbs=()):
     try: self.load_state_dict(state, with_opt and 'rng' in state, cbs)
     except (KeyError, ValueError) as e: raise ValueError(
         f'{file} does not fit: {e}') from e
-    if self.interrupted: print(f'{file}: a fit that was interrupted in '
-                               f'{self.interrupted}')
+    if self.interrupted: print(f'{file}: interrupted in {self.interrupted}')
     return self
 
 # %% ../nbs/13_saving.ipynb #f3390eb9
@@ -209,7 +207,7 @@ class Checkpoint(Callback):
         state = learn.state_dict(learn.more_cbs)
         write_state(dict(state, call=learn.call, done=done), self.path)
 
-# %% ../nbs/13_saving.ipynb #d9b752a2
+# %% ../nbs/13_saving.ipynb #299d1665
 @patch
 def resume(self:Learner,
     path: str | Path,  # what a `Checkpoint` wrote, and where it goes on to
@@ -217,13 +215,11 @@ def resume(self:Learner,
 ):
     "Go on with a fit to its end; if it is over, its end is restored."
     state,cbs = read_state(path),_callbacks(cbs)
-    if 'call' not in state: raise ValueError(f'{path} holds no fit to go on '
-                                             'with: no Checkpoint wrote it')
+    if 'call' not in state: raise ValueError(f'{path} is no checkpoint')
     self._take(state, path, cbs=cbs)
-    (name,args),done = state['call'],state['done']
+    (how,args),done = state['call'],state['done']
     if done == args['n_epoch']: return
     if not any(isinstance(cb, Checkpoint) for cb in (*self.cbs, *cbs)):
         cbs.append(Checkpoint(path))
     self.start_epoch = done
-    fits = {'fit': self.fit, 'fit_one_cycle': self.fit_one_cycle}
-    fits[name](**args, cbs=cbs)
+    {'fit': self.fit, 'fit_one_cycle': self.fit_one_cycle}[how](**args, cbs=cbs)

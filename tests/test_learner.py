@@ -161,6 +161,14 @@ def test_the_table_has_a_row_for_each_whole_epoch():
         with learn.no_bar(): learn.fit(1)
     assert out.getvalue() == '' and learn.bar
 
+def test_validation_that_is_cancelled_gives_no_row():
+    "A row without its columns broke who reads the last one."
+    def skip(learn):
+        if not learn.training: raise CancelBatchException
+    learn = quiet(metrics=batch_accuracy)
+    learn.fit(2, cbs=Do('before_batch', skip))
+    assert learn.recorder.values == [] and len(learn.recorder.losses) == 8
+
 def test_misspelt_events_are_refused():
     with pytest.raises(ValueError, match='did you mean before_batch?'):
         class Near(Callback):
@@ -374,10 +382,10 @@ def test_what_a_fit_is_given_is_checked_before_anything_changes():
     learn = quiet(DataLoaders(None, data().valid, 'cpu'))
     with pytest.raises(FitError, match='no training data'): learn.fit(1)
     fails('a pair', train=[X[:2]])
-    fails('', train=[X[:5]], kind=ValueError); fails('', train=[1, 2], kind=TypeError)
-    fails('', lambda p, t: bce(p, t).item())
-    fails('', lambda p, t: bce(p, t, reduction='none'))
-    fails('', lambda p, t: bce(p.detach(), t), kind=RuntimeError)
+    fails('.', train=[X[:5]], kind=ValueError); fails('.', train=[1, 2], kind=TypeError)
+    fails('.', lambda p, t: bce(p, t).item())
+    fails('.', lambda p, t: bce(p, t, reduction='none'))
+    fails('.', lambda p, t: bce(p.detach(), t), kind=RuntimeError)
     learn = quiet(metrics=lambda p, t: (p > 0) == (t == 1))
     with pytest.raises(FitError, match='Recorder.after_validate'): learn.fit(1)
 
