@@ -349,10 +349,12 @@ def test_errors_in_callbacks_of_all_kinds_are_named():
         if learn.epoch: raise KeyError('late')
     with pytest.raises(FitError, match=r'\(epoch 1\)'): quiet().fit(2, cbs=Do('before_epoch', late))
 
-def test_the_first_error_is_the_one_that_is_seen():
+def test_the_first_error_is_the_one_that_is_seen(capsys):
+    "One in after_fit hid the one that had ended the fit."
     wild = quiet(model=nn.Linear(8, 1), loss_func=lambda p, t: F.mse_loss(1e9*p, t), lr=1.)
     def full(learn): raise OSError('disk full')
     with pytest.raises(FitError, match='the loss is'): wild.fit(20, cbs=Do('after_fit', full))
+    assert 'After that, Do.after_fit raised OSError: disk full' in capsys.readouterr().out
 
 def test_every_after_fit_is_called():
     seen = []
