@@ -24,7 +24,7 @@ import torch
 from torch import nn, Tensor, tensor
 
 from .convolutions import conv_net
-from .data import Mnist
+from .data import Mnist, hold_out
 from .learner import default_device
 from .recipe import BUDGETS, LABEL_SMOOTHING, fit_network
 from .saving import read_state, write_state
@@ -111,10 +111,7 @@ def load_reader(
 def _split(data, seed, device):
     "All but a tenth of the training digits, and that tenth, on `device`."
     x,y = data.train[0].to(device).float()/255,data.train[1].to(device)
-    g = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(y), generator=g).to(device)
-    aside,rest = order.tensor_split([len(y)//10])
-    return (x[rest], y[rest]), (x[aside], y[aside])
+    return hold_out(x, y, len(y)//10, seed)
 
 # %% ../nbs/12_own_digits.ipynb #eabdcc76
 def train_reader(

@@ -118,7 +118,7 @@ def animate_fit(
     y: Tensor,  # of the points, `(n,)`
     every: int = 1,  # show every so many steps
     name: str = 'fit',  # of the HTML elements; another for each animation
-) -> object:  # IPython's , which Jupyter shows as an animation
+) -> object:  # IPython's `HTML`, which Jupyter shows as an animation
     "Play back how a curve was fitted to points."
     order,shown = x.argsort(),[*range(0, len(path) - 1, every), len(path) - 1]
     fig,ax = subplots(figsize=(4, 2.8))
