@@ -127,6 +127,7 @@ def job(
     "Do one thing in this process, and print a line about it."
     start = time.perf_counter()
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    if not measures(path): os.environ["OMP_NUM_THREADS"] = "1"    # as beside others, or sums would differ in their last digit
     if what == "test": os.environ["IN_TEST"] = "1"    # for nbdev and prove_exercises
     try:
         if not Path(path.split("::")[0]).exists(): passed, failed, why = 0, 1, f"{path} is not there"
@@ -151,12 +152,12 @@ def in_own_process(args: list, env: dict) -> tuple:  # passed, failed
     return (int(m[1]), int(m[2])) if m else (0, 1)
 
 
-def measures(path: str, flags: str) -> bool:
-    "Does this notebook or file of tests measure time? Then nothing may run beside it."
+def measures(path: str) -> bool:
+    "Does this notebook or file of tests measure time? Then nothing may run beside it. Slow cells count, run or not."
     file = Path(path.split("::")[0])
     if not file.exists(): return False
     if file.suffix != ".ipynb": return bool(MEASURES.search(file.read_text(encoding="utf-8")))
-    return any(MEASURES.search(o.source) for o in cells_to_run(file, flags))
+    return any(MEASURES.search(o.source) for o in nbformat.read(file, as_version=4).cells if o.cell_type == "code")
 
 
 def run_all(
@@ -167,7 +168,7 @@ def run_all(
 ) -> list:  # passed and failed, for each
     "First what measures no time, side by side and on one thread each, the longest first; then the rest, one by one."
     def size(path): return Path(path).stat().st_size if Path(path).exists() else 0
-    alone = [o for o in paths if measures(o, flags)]
+    alone = [o for o in paths if measures(o)]
     beside = sorted((o for o in paths if o not in alone), key=size, reverse=True)
     one_thread = dict(os.environ, OMP_NUM_THREADS="1")
     with ThreadPoolExecutor(os.cpu_count()) as pool:
