@@ -318,10 +318,11 @@ def _summary(table, data, preds):
     answers = f'The last model reads these held-out digits as {answers}:'
     return '', text, '', answers, '', _text_row(data.valid[0][:4]), ''
 
+# %% ../nbs/91_ladder.ipynb #854eda6b
 NO_FASTAI = ('fastai, to compare with, is not installed: '
              'pip install fastai')
 
-# %% ../nbs/91_ladder.ipynb #854eda6b
+# %% ../nbs/91_ladder.ipynb #7ef64934
 @command
 def mnist_ladder(
     digits: str = '3,7',  # digits to tell apart, with commas between them
