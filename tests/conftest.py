@@ -1,5 +1,5 @@
 """What all tests share: a cache of their own, no network but this computer's own, and nothing left behind."""
-import atexit, os, shutil, socket, tempfile
+import atexit, os, shutil, signal, socket, tempfile
 from pathlib import Path
 
 import pytest
@@ -8,6 +8,8 @@ import pytest
 _notes = tempfile.mkdtemp(prefix='hypothesis-')
 os.environ.setdefault('HYPOTHESIS_STORAGE_DIRECTORY', _notes)
 atexit.register(shutil.rmtree, _notes, ignore_errors=True)
+# A shell that starts this in the background has Ctrl-C ignored, and the tests press it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 MNIST = Path(os.environ.get('MNIST_PATH') or 'embedded')
 
 

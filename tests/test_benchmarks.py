@@ -226,7 +226,7 @@ def test_without_fastai_there_is_nothing_to_compare_with(cli, monkeypatch):
     no_work(monkeypatch)
     monkeypatch.setitem(sys.modules, 'fastai', None)
     code,_,err = cli()
-    assert code == 2 and 'pip install "mnist_from_scratch[book]"' in err and len(err.splitlines()) == 1
+    assert code == 2 and 'pip install fastai' in err and len(err.splitlines()) == 1
 
 
 def test_the_same_from_python(monkeypatch):

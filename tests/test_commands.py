@@ -216,7 +216,7 @@ def test_without_fastai_the_resnet_is_refused_before_any_rung(cli, monkeypatch):
     no_work(monkeypatch)
     monkeypatch.setitem(sys.modules, 'fastai', None)
     code,_,err = cli('mnist-ladder', '--resnet')
-    assert code == 2 and 'pip install "mnist_from_scratch[book]"' in err
+    assert code == 2 and 'pip install fastai' in err
 
 
 def test_the_resnet_stands_before_the_last_rung(cli, monkeypatch):
