@@ -19,7 +19,7 @@ import torch, torch.nn.functional as F
 from torch import Tensor, nn
 from .exercises import moved
 from .linear import BasicOptim, DataLoader, TensorDataset
-from .linear import train_epoch
+from .linear import batch_size, train_epoch
 from .tensors import show_images
 
 __getattr__ = moved(__name__, relu='backprop.relu', lin='backprop.lin',
@@ -96,8 +96,7 @@ def fit_mlp(
 ) -> tuple:  # from images to scores `(m, k)`, by sorted label; and parameters
     "This chapter's network and recipe, for any digits."
     model,targs,loss_func,as_scores = _mlp(x, y, seed)
-    bs = min(256, 1 + len(x)//40)                    # 40 steps an epoch or more
-    g = torch.Generator().manual_seed(seed)
+    g,bs = torch.Generator().manual_seed(seed),batch_size(len(x))
     dl = DataLoader(TensorDataset(x, targs), bs, True, generator=g)
     opt = BasicOptim(model.parameters(), 0.05 if len(x) < 5000 else 0.5)
     for _ in range(epochs): train_epoch(model, dl, loss_func, opt)

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from .learner import (Callback, CancelEpochException,
     CancelFitException, DataLoaders, FitError, Learner, Recorder)
-from .linear import DataLoader, TensorDataset
+from .linear import DataLoader, TensorDataset, batch_size
 from .mlp import _mlp
 from .tensors import subplots
 
@@ -207,8 +207,7 @@ def fit_one_cycle_mlp(
 ) -> tuple:  # from images to scores `(m, k)`, by sorted label; and parameters
     "Chapter 04's network, trained with Adam and one cycle."
     model,targs,loss_func,as_scores = _mlp(x, y, seed)
-    bs = min(256, 1 + len(x)//40)                    # 40 steps an epoch or more
-    g = torch.Generator().manual_seed(seed)
+    g,bs = torch.Generator().manual_seed(seed),batch_size(len(x))
     dl = DataLoader(TensorDataset(x, targs), bs, True, generator=g)
     learn = Learner(DataLoaders(dl, device=x.device), model, loss_func, Adam)
     with learn.no_bar(): learn.fit_one_cycle(epochs, 0.02)
