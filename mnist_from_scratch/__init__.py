@@ -1,6 +1,6 @@
 """A book you run: from an image as a grid of numbers to a Learner of your own, tested on handwritten digits
 
-You know Python, and you want to know how a computer learns. This book builds every part of the answer in notebooks: first by hand, then with PyTorch, then through fastai, and each step is shown to give the same numbers. The notebooks are the book, the tests and the source of a library, all at once. It runs on a laptop, with no GPU and no network if need be, and proves what it says.
+You know Python, and you want to know how a computer learns. This book builds every part of the answer in notebooks: first by hand, then with PyTorch, and each step is shown to give the same numbers. The training loop that comes of it runs beside fastai's, number for number. The notebooks are the book, the tests and the source of a library, all at once. It runs on a laptop, with no GPU and no network if need be, and proves what it says.
 
 Modules:
 

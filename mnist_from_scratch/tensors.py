@@ -15,7 +15,6 @@ Docs: https://mnist-from-scratch.github.io/mnist_from_scratch/tensors.html.md"""
 __all__ = ['COLOURS', 'STYLE', 'show_pixels', 'subplots', 'show_image', 'show_images', 'check']
 
 # %% ../nbs/00_tensors.ipynb #6850d747
-import hashlib
 from typing import Any
 
 import matplotlib.pyplot as plt, numpy as np, pandas as pd, torch
@@ -24,20 +23,16 @@ from PIL import Image
 from torch import Tensor, tensor
 
 # %% ../nbs/00_tensors.ipynb #6497d1c2
-def _array(im):
-    return np.asarray(im.detach().cpu() if torch.is_tensor(im) else im)
-
 def show_pixels(
     im: Tensor | np.ndarray | pd.DataFrame,  # `(h,w)` numbers
     fontsize: str = '6pt',  # CSS size of the numbers
 ) -> Styler:  # which Jupyter shows as a table
     "Show an image as a table of its numbers, the large ones on dark ground."
-    df = im if isinstance(im, pd.DataFrame) else pd.DataFrame(_array(im))
-    style = df.style.background_gradient('Greys', axis=None)
+    df = im if isinstance(im, pd.DataFrame) else pd.DataFrame(np.asarray(im))
+    style = df.style.background_gradient('Greys', axis=None).format(precision=2)
     style = style.set_properties(**{'font-size': fontsize, 'padding': '2px'})
-    if df.dtypes.iloc[0].kind == 'f': style = style.format(precision=2)
-    digest = hashlib.md5(df.values.tobytes(), usedforsecurity=False).hexdigest()
-    return style.set_uuid(digest[:8])  # not a new one each time
+    name = f'{pd.util.hash_pandas_object(df).sum():x}'  # its id in the page
+    return style.set_uuid(name)
 
 # %% ../nbs/00_tensors.ipynb #d78b3704
 COLOURS = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9']
@@ -66,7 +61,7 @@ def show_image(
 ) -> plt.Axes:  # where it was drawn
     "Draw an image, its smallest number white and its largest black."
     if ax is None: _,ax = subplots(figsize=(1.5, 1.5))
-    im = _array(im)
+    im = np.asarray(im.detach().cpu() if torch.is_tensor(im) else im)
     if im.ndim == 3 and len(im) == 1: im = im[0]
     ax.imshow(im, cmap=cmap, **kwargs)
     ax.set_axis_off()
@@ -92,32 +87,18 @@ def show_images(
     for (im,title),ax in zip(pairs, axs.flat):
         show_image(im, ax, title, **kwargs)
 
-# %% ../nbs/00_tensors.ipynb #fb59dc79
-def _is_list(o): return isinstance(o, (list, tuple))
-def _has_tensors(o): return any(map(torch.is_tensor, o if _is_list(o) else [o]))
-
-def _tensor(o):
-    if _is_list(o) and _has_tensors(o): o = torch.stack(list(o))
-    return o.detach().cpu() if torch.is_tensor(o) else tensor(np.asarray(o))
-
 # %% ../nbs/00_tensors.ipynb #6fe96869
 def check(
-    actual: Any,  # what was calculated: tensor(s), array, number(s)
-    expected: Any,  # what it should be; for a tensor, `actual` must be one too
+    actual: Tensor | float,  # what was calculated
+    expected: Tensor | float,  # what it should be
     tol: float = 1e-5,  # of floats: how much of `expected` they may differ by
     atol: float = 1e-6,  # of floats: how much they may differ on top of that
 ) -> None:
     "`AssertionError` if shape, dtype or values differ or are not finite."
-    if torch.is_tensor(expected):
-        assert _has_tensors(actual), f'a {type(actual).__name__}, not a tensor'
-    a,e = _tensor(actual),_tensor(expected)
-    inexact = a.is_floating_point() or a.is_complex()
-    python = not _has_tensors(expected) and not hasattr(expected, 'dtype')
-    if python and inexact and e.is_floating_point(): e = e.to(a.dtype)
-    shapes = tuple(a.shape),tuple(e.shape)
-    assert a.shape == e.shape, 'shape {}, expected {}'.format(*shapes)
+    assert isinstance(actual, Tensor | float), f'a {type(actual).__name__}'
+    a,e = torch.as_tensor(actual),torch.as_tensor(expected)
+    assert a.shape == e.shape, f'shape {[*a.shape]}, expected {[*e.shape]}'
     assert a.dtype == e.dtype, f'dtype {a.dtype}, expected {e.dtype}'
-    assert a.isfinite().all() and e.isfinite().all(), 'not finite: inf or nan'
-    ok = (a - e).abs() <= atol + tol*e.abs() if inexact else a == e
-    assert ok.all(), (f'{(~ok).sum()} of {ok.numel()} differ, first at '
-        f'{(~ok).nonzero()[0].tolist()}: {a[~ok][0]}, expected {e[~ok][0]}')
+    assert a.isfinite().all(), 'not finite: inf or nan'
+    ok = a.isclose(e, tol, atol) if e.is_floating_point() else a == e
+    assert ok.all(), f'{(~ok).sum()} of {ok.numel()} values differ'
