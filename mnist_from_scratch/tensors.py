@@ -27,7 +27,7 @@ def show_pixels(
     im: Tensor | np.ndarray | pd.DataFrame,  # `(h,w)` numbers
     fontsize: str = '6pt',  # CSS size of the numbers
 ) -> Styler:  # which Jupyter shows as a table
-    "Show an image as a table of its numbers, the large ones on dark ground."
+    "Show an image as a table of its numbers, large ones on dark background."
     df = im if isinstance(im, pd.DataFrame) else pd.DataFrame(np.asarray(im))
     style = df.style.background_gradient('Greys', axis=None).format(precision=2)
     style = style.set_properties(**{'font-size': fontsize, 'padding': '2px'})
@@ -47,7 +47,7 @@ def subplots(
     **kwargs: Any,  # more for `plt.subplots`
 ) -> tuple:  # figure, and its axes: one, or an array of them
     "`plt.subplots` with few lines, and colours for colour-blind readers too."
-    plt.draw_if_interactive()  # loads the backend, which must not happen below
+    plt.draw_if_interactive()  # `rc_context` would undo the backend's loading
     with plt.rc_context(STYLE):
         return plt.subplots(nrows, ncols, figsize=figsize, **kwargs)
 
@@ -61,7 +61,8 @@ def show_image(
 ) -> plt.Axes:  # where it was drawn
     "Draw an image, its smallest number white and its largest black."
     if ax is None: _,ax = subplots(figsize=(1.5, 1.5))
-    im = np.asarray(im.detach().cpu() if torch.is_tensor(im) else im)
+    if torch.is_tensor(im): im = im.detach().cpu()  # needed from chapter 02 on
+    im = np.asarray(im)
     if im.ndim == 3 and len(im) == 1: im = im[0]
     ax.imshow(im, cmap=cmap, **kwargs)
     ax.set_axis_off()
