@@ -47,7 +47,7 @@ def subplots(
     **kwargs: Any,  # more for `plt.subplots`
 ) -> tuple:  # figure, and its axes: one, or an array of them
     "`plt.subplots` with few lines, and colours for colour-blind readers too."
-    plt.draw_if_interactive()  # `rc_context` would undo the backend's loading
+    plt.draw_if_interactive()  # loads what `rc_context` would undo
     with plt.rc_context(STYLE):
         return plt.subplots(nrows, ncols, figsize=figsize, **kwargs)
 
