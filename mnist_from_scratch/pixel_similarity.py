@@ -110,7 +110,7 @@ def confusion_matrix(
     for p,t in zip(preds, targs): res[place[t]][place[p]] += 1
     return torch.tensor(res)
 
-# %% ../nbs/01_pixel_similarity.ipynb #a89669a8
+# %% ../nbs/01_pixel_similarity.ipynb #919e01a6
 def template_line(
     high: Tensor,  # template `(h,w)` of the class with scores above 0
     low: Tensor,  # template `(h,w)` of the other class
