@@ -72,9 +72,9 @@ def distances(
     if res.isnan().any(): raise ValueError('NaN among the distances')
     return res
 
-# %% ../nbs/01_pixel_similarity.ipynb #ea3f87d7
 def _scaled(x): return x if x.is_floating_point() else x/255
 
+# %% ../nbs/01_pixel_similarity.ipynb #ea3f87d7
 class PixelSimilarity:
     "Classify images by the nearest mean image."
     def __init__(self,
@@ -92,7 +92,8 @@ class PixelSimilarity:
 
     def predict(self,
         x: Tensor,  # images `(n,h,w)`, or one `(h,w)`, bytes or floats
-    ) -> Tensor:  # `(n,)` or `()`: the class of the nearest template
+    ) -> Tensor:  # `(n,)` or `()`
+        "The class of the nearest template."
         d = distances(_scaled(x), self.templates, self.distance)
         return self.digits[d.argmin(-1)]
 
@@ -106,7 +107,7 @@ def confusion_matrix(
     preds,targs = (o.tolist() for o in _classes(preds, targs))
     classes = {*preds, *targs} if classes is None else set(map(int, classes))
     place = {c: i for i,c in enumerate(sorted(classes))}
-    res = torch.zeros(len(place), len(place), dtype=torch.int64).tolist()
+    res = [[0]*len(place) for _ in place]
     for p,t in zip(preds, targs): res[place[t]][place[p]] += 1
     return torch.tensor(res)
 
