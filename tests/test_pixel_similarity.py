@@ -71,7 +71,8 @@ def test_bytes_and_floats_may_be_mixed():
     by_bytes,by_floats = PixelSimilarity().fit(as_bytes, y),PixelSimilarity().fit(as_bytes/255, y)
     check(by_bytes.templates, by_floats.templates)
     for model in (by_bytes, by_floats):
-        for x in (as_bytes, as_bytes/255): check(model.predict(x), by_floats.predict(as_bytes/255))
+        for x in (as_bytes, as_bytes/255):
+            check(model.predict(x), by_floats.predict(as_bytes/255)); check(model(x), by_floats(as_bytes/255))
 
 def test_by_l2_it_is_the_nearest_centroid_of_scikit_learn():
     theirs = NearestCentroid().fit(ims[:30].flatten(1).numpy(), y[:30].numpy()).predict(ims.flatten(1).numpy())
@@ -100,8 +101,10 @@ def test_pixel_similarity_refuses():
 @pytest.mark.parametrize('distance', [l1_distance, l2_distance])
 def test_its_rung(distance):
     scores,n_params = fit_similarity(ims, y, 0, 42, distance=distance)
+    assert isinstance(scores, PixelSimilarity) and scores.distance is distance and scores.templates.shape == (2, 28, 28)
     model = PixelSimilarity(distance).fit(ims, y)
     assert scores(ims[:9]).shape == (9, 2) and n_params == 2*28*28
+    check(scores(ims), -distances(ims, model.templates, distance))
     check(tensor([3, 7])[scores(ims).argmax(1)], model.predict(ims))
     check(partial(fit_similarity, distance=distance)(ims, y, 3, 1)[0](ims), scores(ims))
 
