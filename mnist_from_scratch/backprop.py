@@ -51,7 +51,7 @@ def __add__(self:Value, other):
     other = _value(other)
     return Value(self.data + other.data, ((self, 1.), (other, 1.)), '+')
 
-# %% ../nbs/06_backprop.ipynb #25dc66fb
+# %% ../nbs/06_backprop.ipynb #959b468d
 @patch
 def backward(self:Value):
     "Add the slope of this number to the `grad` of each that it was made from."
@@ -66,7 +66,7 @@ def backward(self:Value):
     for v in sorted(found, key=lambda v: v.order, reverse=True):
         for o,slope in v.links: o.grad += slope*v.grad
 
-# %% ../nbs/06_backprop.ipynb #f44200a0
+# %% ../nbs/06_backprop.ipynb #e579f6c8
 @patch
 def __pow__(self:Value, n):
     if isinstance(n, Value): return (n*self.log()).exp()
@@ -81,7 +81,7 @@ Value.__truediv__ = lambda self, other: self*other**-1
 Value.__rtruediv__ = lambda self, other: other*self**-1
 Value.__rpow__ = lambda self, base: Value(base)**self
 
-# %% ../nbs/06_backprop.ipynb #0f973fa4
+# %% ../nbs/06_backprop.ipynb #bba8c70f
 @patch
 def relu(self:Value) -> Value:
     "Itself above 0, else 0."
