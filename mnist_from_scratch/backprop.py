@@ -165,8 +165,9 @@ class Lin(Module):
 class Mse(Module):
     "Mean squared error of predictions `(n, 1)` and targets `(n,)`."
     def forward(self, inp: Tensor, targ: Tensor) -> Tensor:
-        self.diff = inp.squeeze(-1) - targ
-        same_shape(inp.squeeze(-1), targ)
+        preds = inp.squeeze(-1)
+        same_shape(preds, targ)
+        self.diff = preds - targ
         return self.diff.pow(2).mean()
 
     def bwd(self, out: Tensor, inp: Tensor, targ: Tensor):
@@ -188,6 +189,7 @@ class Model(Module):
         for o in (self.loss, *reversed(self.layers)): o.backward()
 
     def parameters(self) -> list:
+        "Those of all layers, one after another."
         return [p for layer in self.layers for p in layer.parameters()]
 
 # %% ../nbs/06_backprop.ipynb #8320f3c0
