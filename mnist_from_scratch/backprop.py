@@ -239,10 +239,9 @@ def gradient_report(
     ways,res = _three_ways(model, x, targ),[]
     largest = max(s.abs().max() for s in ways[2])
     for h,a,s in zip(*ways):
-        size = max(s.abs().max(), largest/10)
-        off = max((h.double() - o.double()).abs().max() for o in (a, s))/size
-        res.append([o.flatten()[s.abs().argmax()].item() for o in (h, a, s)]
-                   + [off.item()])
+        off,at = max((h - o).abs().max() for o in (a, s)),s.abs().argmax()
+        shown = [o.flatten()[at].item() for o in (h, a, s)]
+        res.append([*shown, (off/largest).item()])
     columns = 'by hand', 'autograd', 'finite differences', 'largest error'
     index = pd.Index([*names, 'inputs'], name='gradient of')
     return pd.DataFrame(res, index, columns)
