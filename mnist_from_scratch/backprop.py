@@ -54,7 +54,7 @@ def __add__(self:Value, other):
 # %% ../nbs/06_backprop.ipynb #959b468d
 @patch
 def backward(self:Value):
-    "Add the slope of this number to the `grad` of each that it was made from."
+    "Slopes for all it was made from: set on the way, added up in its inputs."
     found,todo = {self},[self]
     while todo:
         new = {o for o,_ in todo.pop().links} - found
@@ -204,16 +204,17 @@ def predict(self:Model,
 # %% ../nbs/06_backprop.ipynb #9d25d113
 def _nudged(model, x, targ):
     "Finite differences of the loss for each parameter and `x`, in float64."
-    m,x,targ,res = copy.deepcopy(model),x.double(),targ.double(),[]
+    m,x,targ = copy.deepcopy(model),x.double(),targ.double()
     for p in m.parameters(): p.data = p.data.double()
-    for p in (*m.parameters(), x):
-        def loss(v):
-            p.data.copy_(v)
+    def slopes(t):
+        def loss(nudged):
+            t.data.copy_(nudged)
             return m.forward(x, targ)
-        at = p.detach().clone()
-        res.append(numerical_gradient(loss, at))
-        p.data.copy_(at)
-    return res
+        before = t.detach().clone()
+        res = numerical_gradient(loss, before)
+        t.data.copy_(before)
+        return res
+    return [slopes(t) for t in (*m.parameters(), x)]
 
 # %% ../nbs/06_backprop.ipynb #7065119f
 def _three_ways(model, x, targ):
