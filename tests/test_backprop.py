@@ -1,4 +1,5 @@
-"Chapter 06: gradients of the hand-written layers for machine-drawn stacks, their memory, and what is refused."
+"Chapter 06: slopes of numbers, gradients of the hand-written layers for machine-drawn stacks, their memory, and what is refused."
+import math
 import weakref
 import pytest
 import torch
@@ -6,7 +7,7 @@ from hypothesis import given, settings, strategies as st
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from mnist_from_scratch import backprop
-from mnist_from_scratch.backprop import Lin, Model, Module, Mse, Relu, gradient_report, lin, relu
+from mnist_from_scratch.backprop import Lin, Model, Module, Mse, Relu, Value, gradient_report, lin, relu
 
 
 def stack(sizes, seed=1, dtype=torch.float32):
@@ -24,6 +25,82 @@ def batch(n, n_in, seed=0, dtype=torch.float32):
 
 class HastyRelu(Relu):
     def bwd(self, out, inp): inp.g = out.g
+
+
+# Numbers that remember: any expression of a few operations has PyTorch's slopes
+
+STEPS = {
+    "+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, b: a*b, "/": lambda a, b: a/(b*b + 1),
+    "2+": lambda a, b: 2 + a, "2-": lambda a, b: 2 - a, "3*": lambda a, b: 3*a, "/4": lambda a, b: a/4, "1/": lambda a, b: 1/(b*b + 1),
+    "-1": lambda a, b: a - 1, "neg": lambda a, b: -b, "square": lambda a, b: a**2, "root": lambda a, b: (b*b + 1)**0.5, "2**": lambda a, b: 2**(a/(a*a + 1)),
+    "**": lambda a, b: (a*a + 1)**(b/(b*b + 1)), "relu": lambda a, b: a.relu(), "exp": lambda a, b: (a/(a*a + 1)).exp(),
+    "log": lambda a, b: (b*b + 1).log(), "tanh": lambda a, b: (a + b).tanh(),
+}
+
+
+@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@given(st.lists(st.tuples(st.sampled_from(sorted(STEPS)), st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=8),
+       st.floats(-2, 2), st.floats(-2, 2))
+def expressions(steps, x, y):
+    def last(values):
+        for name, i, j in steps: values.append(STEPS[name](values[i % len(values)], values[j % len(values)]))
+        return values[-1] + 0*values[0] + 0*values[1]
+    ours, theirs = [Value(x), Value(y)], [torch.tensor(o, dtype=torch.float64, requires_grad=True) for o in (x, y)]
+    leaves = ours[:], theirs[:]
+    result, expected = last(ours), last(theirs)
+    if not abs(expected.item()) < 1e6: return
+    result.backward(); expected.backward()
+    assert result.data == pytest.approx(expected.item(), rel=1e-9, abs=1e-9)
+    for a, b in zip(*leaves): assert a.grad == pytest.approx(b.grad.item(), rel=1e-7, abs=1e-7)
+
+
+def test_expressions(): expressions()
+
+
+def test_a_wrong_slope_of_a_number_is_seen(monkeypatch):
+    monkeypatch.setattr(Value, "tanh", lambda self: Value(math.tanh(self.data), ((self, 1.),)))
+    with pytest.raises(AssertionError): expressions()
+
+
+@pytest.mark.parametrize("f,slope", [(lambda a: a + a, 2), (lambda a: a*a, 6), (lambda a: a - a, 0), (lambda a: a/a, 0), (lambda a: (a*a)*(a*a), 108),
+                                     (lambda a: a*a + (a*a)*a, 33), (lambda a: a, 1)])
+def test_a_value_used_twice_counts_twice(f, slope):
+    a = Value(3.)
+    f(a).backward()
+    assert a.grad == pytest.approx(slope)
+
+
+def test_slopes_of_inputs_add_up_over_passes_and_those_between_do_not():
+    a = Value(2.)
+    b = a*a
+    c = b*3
+    c.backward(); c.backward()
+    assert (a.grad, b.grad, c.grad) == (24., 3., 1.)
+    b.backward()
+    assert (a.grad, b.grad) == (28., 1.)
+
+
+def test_a_long_chain_and_many_paths():
+    a = v = Value(1.)
+    for _ in range(100_000): v = v*1. + 0.
+    v.backward()
+    assert a.grad == 1.
+    b = v = Value(1.)
+    for _ in range(1000): v = (v + v)*0.5
+    v.backward()
+    assert b.grad == 1.
+
+
+def test_whole_numbers():
+    a = Value(2)
+    (1/a + a**-1 + 2**a).backward()
+    assert a.grad == pytest.approx(-0.5 + 4*math.log(2)) and (a/4).data == 0.5
+
+
+@pytest.mark.parametrize("make", [lambda: Value(-1.)**0.5, lambda: Value(0.)**-1, lambda: 1/Value(0.), lambda: Value(-1.).log(),
+                                  lambda: (-2)**Value(0.5), lambda: Value(1000.).exp(), lambda: Value(1.) + "1", lambda: Value(1.)*[2]])
+def test_what_has_no_slope_is_loud(make):
+    with pytest.raises((ValueError, OverflowError, TypeError)): make()
 
 
 # Machine-drawn stacks: up to three hidden layers, batches from one image on
