@@ -46,15 +46,15 @@ def activation_stats(
 ) -> pd.DataFrame:  # a row a layer: name, mean, std, size √(mean square), dead
     "Send `x` through a network, and look at what comes out of each layer."
     rows,handles = [],[]
-    def look(layer, out): rows.append(_row(layer, out))
+    def look(layer, args, out): rows.append(_row(layer, out))
     try:
         if isinstance(layers, nn.Module):
             for o in layers.modules():
-                if not list(o.children()): handles.append(
-                    o.register_forward_hook(lambda o, args, out: look(o, out)))
+                if not list(o.children()):    # a layer, not a group of them
+                    handles.append(o.register_forward_hook(look))
             layers(x)
         else:
-            for layer in layers: look(layer, x := layer(x))
+            for layer in layers: look(layer, x, x := layer(x))
     finally:
         for o in handles: o.remove()
     columns = ['layer', 'mean', 'std', 'size', 'dead']
