@@ -26,17 +26,17 @@ def init_kaiming(
 ) -> Tensor:  # of that shape
     "Random weights as in section 2.2 of https://arxiv.org/abs/1502.01852."
     n = dict(fan_in=size[0], fan_out=size[1])[mode]
-    device = None if generator is None else generator.device
+    device = None if generator is None else generator.device  # CPU or GPU
     w = torch.randn(size, generator=generator, device=device)
     return w*(2/((1 + a**2)*n))**0.5
 
 # %% ../nbs/07_initialization.ipynb #b8385835
 def _row(layer, out):
     "What `activation_stats` says of a layer."
-    name = getattr(layer, '__name__', type(layer).__name__)
-    dead = (out == 0).all(0).float().mean().item()
-    size = out.pow(2).mean().sqrt().item()
-    return name, out.mean().item(), out.std().item(), size, dead
+    return dict(layer=getattr(layer, '__name__', type(layer).__name__),
+                mean=out.mean().item(), std=out.std().item(),
+                size=out.pow(2).mean().sqrt().item(),
+                dead=(out == 0).all(0).float().mean().item())
 
 # %% ../nbs/07_initialization.ipynb #d59713ad
 @torch.no_grad()
@@ -49,13 +49,13 @@ def activation_stats(
     def look(layer, args, out): rows.append(_row(layer, out))
     try:
         if isinstance(layers, nn.Module):
-            for o in layers.modules():
-                if not list(o.children()):    # a layer, not a group of them
-                    handles.append(o.register_forward_hook(look))
+            leaves = [o for o in layers.modules() if not list(o.children())]
+            handles += [o.register_forward_hook(look) for o in leaves]
             layers(x)
         else:
-            for layer in layers: look(layer, x, x := layer(x))
+            for layer in layers:
+                x = layer(x)
+                look(layer, None, x)
     finally:
         for o in handles: o.remove()
-    columns = ['layer', 'mean', 'std', 'size', 'dead']
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows)
