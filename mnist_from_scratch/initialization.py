@@ -2,8 +2,8 @@
 
 | new in the library | what it does |
 |---|---|
-| `init_kaiming` | weights that keep the size of activations |
-| `activation_stats` | mean, spread and dead units after each layer |
+| `init_kaiming` | weights that keep the size of activations, or of gradients |
+| `activation_stats` | mean, spread, size and dead units after each layer |
 
 Docs: https://mnist-from-scratch.github.io/mnist_from_scratch/initialization.html.md"""
 
@@ -15,29 +15,47 @@ __all__ = ['init_kaiming', 'activation_stats']
 # %% ../nbs/07_initialization.ipynb #96f86d05
 import pandas as pd, torch
 from collections.abc import Iterable
-from torch import Tensor
+from torch import Tensor, nn
 
 # %% ../nbs/07_initialization.ipynb #03795f36
 def init_kaiming(
     size: tuple,  # shape of the weights `(n_in, n_out)`
     generator: torch.Generator | None = None,  # None for PyTorch's own
+    a: float = 0.,  # slope of the activation function left of 0; 0 for ReLU
+    mode: str = 'fan_in',  # keeps activations level; 'fan_out': gradients
 ) -> Tensor:  # of that shape
-    "Weights for layers with ReLU: normal, with standard deviation √(2/n_in)."
-    device = None if generator is None else generator.device
+    "Random weights as in section 2.2 of https://arxiv.org/abs/1502.01852."
+    n = dict(fan_in=size[0], fan_out=size[1])[mode]
+    device = None if generator is None else generator.device  # CPU or GPU
     w = torch.randn(size, generator=generator, device=device)
-    return w*(2/size[0])**0.5
+    return w*(2/((1 + a**2)*n))**0.5
+
+# %% ../nbs/07_initialization.ipynb #b8385835
+def _row(layer, out):
+    "What `activation_stats` says of a layer."
+    return dict(layer=getattr(layer, '__name__', type(layer).__name__),
+                mean=out.mean().item(), std=out.std().item(),
+                size=out.pow(2).mean().sqrt().item(),
+                dead=(out == 0).all(0).float().mean().item())
 
 # %% ../nbs/07_initialization.ipynb #d59713ad
+@torch.no_grad()
 def activation_stats(
-    layers: Iterable,  # functions or modules, such as an `nn.Sequential`
+    layers: nn.Module | Iterable,  # a network, or functions one after another
     x: Tensor,  # inputs of the first `(n, n_in)`
-) -> pd.DataFrame:  # a row a layer: name, mean, std, share of units always 0
-    "Send `x` through the layers, and look at what comes out of each."
-    res = []
-    with torch.no_grad():
-        for layer in layers:
-            x = layer(x)
-            name = getattr(layer, '__name__', type(layer).__name__)
-            dead = (x == 0).all(0).float().mean().item()
-            res.append((name, x.mean().item(), x.std().item(), dead))
-    return pd.DataFrame(res, columns=['layer', 'mean', 'std', 'dead'])
+) -> pd.DataFrame:  # a row a layer: name, mean, std, size √(mean square), dead
+    "Send `x` through a network, and look at what comes out of each layer."
+    rows,handles = [],[]
+    def look(layer, args, out): rows.append(_row(layer, out))
+    try:
+        if isinstance(layers, nn.Module):
+            leaves = [o for o in layers.modules() if not list(o.children())]
+            handles += [o.register_forward_hook(look) for o in leaves]
+            layers(x)
+        else:
+            for layer in layers:
+                x = layer(x)
+                look(layer, None, x)
+    finally:
+        for o in handles: o.remove()
+    return pd.DataFrame(rows)

@@ -28,6 +28,20 @@ def test_kaiming_goes_by_the_number_of_inputs(size):
     assert many.shape[1:] == size and many.std().item() == pytest.approx((2/size[0])**0.5, rel=0.1)
 
 
+@pytest.mark.parametrize('a', [0., 0.1, 1., 5**0.5])
+@pytest.mark.parametrize('mode', ['fan_in', 'fan_out'])
+def test_kaiming_has_pytorchs_formula(a, mode):
+    g = torch.Generator().manual_seed(3)
+    ours = init_kaiming((400, 900), g, a=a, mode=mode)
+    theirs = nn.init.kaiming_normal_(torch.empty(900, 400), a=a, mode=mode, generator=g)
+    assert ours.std().item() == pytest.approx(theirs.std().item(), rel=0.01)
+    assert ours.std().item() == pytest.approx((2/((1 + a*a)*dict(fan_in=400, fan_out=900)[mode]))**0.5, rel=0.01)
+
+
+def test_kaiming_refuses_a_mode_that_is_none():
+    with pytest.raises(KeyError, match='fanout'): init_kaiming((4, 3), mode='fanout')
+
+
 def test_kaiming_is_made_by_its_generator():
     a, b = (init_kaiming((784, 30), torch.Generator().manual_seed(0)) for _ in '12')
     assert torch.equal(a, b)
@@ -60,3 +74,47 @@ def test_stats_record_no_gradient():
     net = nn.Sequential(nn.Linear(4, 2))
     activation_stats(net, torch.rand(3, 4))
     assert all(p.grad is None for p in net.parameters()) and torch.is_grad_enabled()
+
+
+class Around(nn.Module):
+    "Some layers, and a way around them."
+    def __init__(self, *layers):
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x): return x + self.layers(x)
+
+
+def hooks(net): return sum(len(o._forward_hooks) for o in net.modules())
+
+
+def test_stats_look_inside_what_is_no_list():
+    torch.manual_seed(1)
+    net = nn.Sequential(nn.Linear(4, 3), Around(nn.Linear(3, 3), nn.ReLU()), nn.Linear(3, 1))
+    x = torch.rand(9, 4)
+    stats = activation_stats(net, x)
+    assert stats['layer'].tolist() == ['Linear', 'Linear', 'ReLU', 'Linear']
+    assert stats['mean'].iloc[-1] == pytest.approx(net(x).mean().item())
+    assert hooks(net) == 0
+
+
+def test_stats_by_hooks_are_those_of_a_walk():
+    torch.manual_seed(1)
+    net,x = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 1)),torch.rand(9, 5)
+    a,b = activation_stats(net, x),activation_stats(list(net), x)
+    assert a['layer'].tolist() == b['layer'].tolist()
+    for k in ('mean', 'std', 'size', 'dead'): assert a[k].tolist() == pytest.approx(b[k].tolist())
+    assert a['size'][1] == pytest.approx(net[:2](x).pow(2).mean().sqrt().item())
+
+
+def test_stats_take_their_hooks_out_after_an_error():
+    net = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(2, 1))
+    with pytest.raises(RuntimeError): activation_stats(net, torch.rand(3, 4))
+    assert hooks(net) == 0
+
+
+def test_stats_leave_other_hooks_alone():
+    net,seen = nn.Sequential(nn.Linear(4, 3)),[]
+    net[0].register_forward_hook(lambda *args: seen.append(1))
+    activation_stats(net, torch.rand(3, 4))
+    assert hooks(net) == 1 and len(seen) == 1
