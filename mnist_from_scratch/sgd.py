@@ -136,8 +136,7 @@ def animate_fit(
     line, = ax.plot(x[order], predict(path[0])[order], color=COLOURS[1])
     shown = [*range(0, len(path) - 1, every), len(path) - 1]
     for i in shown:
-        line.set_ydata(predict(path[i])[order])
-        ax.set_title(f'step {i}')
+        line.set_ydata(predict(path[i])[order]); ax.set_title(f'step {i}')
         images += _image(fig, f'the fit at step {i}', hidden=i > 0)
     plt.close(fig)
     return HTML(PLAYER.format(name=name, images=images, last=len(shown) - 1))

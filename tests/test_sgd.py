@@ -1,5 +1,5 @@
 "What `sgd` must refuse and must leave alone: the plumbing of chapter 02."
-import subprocess, sys
+import re, subprocess, sys
 
 import matplotlib; matplotlib.use('Agg')
 import matplotlib.pyplot as plt, pytest, torch
@@ -66,7 +66,15 @@ def test_animation():
     def html(**kwargs): return animate_fit(path, lambda a: a[0]*x + a[1], x, x**2, **kwargs).data
     assert not plt.get_fignums()                         # the figure is not shown a second time
     assert html(every=2).count('data:image/png') == 3    # steps 0 and 2, and always the last
-    assert html(name='one') == html(name='one') and '_anim_sliderone' in html(name='one')
+    assert html(name='one') == html(name='one') and 'id="one"' in html(name='one') and 'max="2"' in html(every=2)
+    assert html(every=2).count('display:none') == 2      # one picture is shown
+
+def test_the_animation_asks_no_other_host():
+    pytest.importorskip('IPython')
+    path,x = torch.linspace(0, 3, 82).view(41, 2),torch.linspace(-1, 1, 100)
+    page = animate_fit(path, lambda a: a[0]*x + a[1], x, x**2, every=2).data
+    assert not re.search(r'https?:|//[a-z]|<link|@import|url\(', re.sub('base64,[^"]*', '', page))
+    assert 'aria-label' in page and page.count('alt="') == 21 and len(page) < 400_000
 
 def test_imports_little():
     code = ('import sys, mnist_from_scratch.sgd; '
