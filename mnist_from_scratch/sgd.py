@@ -131,8 +131,8 @@ def animate_fit(
     "Play back how a curve was fitted to points."
     from IPython.display import HTML
     order,images = x.argsort(),''
-    fig,ax = subplots(figsize=(4, 2.8))
-    ax.scatter(x, y, s=8)
+    fig,ax = subplots(figsize=(4, 2.8), layout='constrained')
+    ax.scatter(x, y, s=8); ax.set(xlabel='x', ylabel='y')
     line, = ax.plot(x[order], predict(path[0])[order], color=COLOURS[1])
     shown = [*range(0, len(path) - 1, every), len(path) - 1]
     for i in shown:
