@@ -104,7 +104,7 @@ def mse(
 def _image(fig, alt, hidden):
     "The figure as HTML that needs no other file."
     file,style = io.BytesIO(),'display:none' if hidden else ''
-    fig.savefig(file, format='png', dpi=100)
+    fig.savefig(file, format='png', dpi=90)
     code = base64.b64encode(file.getvalue()).decode()
     return (f'<img alt="{alt}" style="{style}" '
             f'src="data:image/png;base64,{code}">')
