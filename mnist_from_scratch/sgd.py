@@ -124,6 +124,6 @@ def animate_fit(
                duration=[125]*len(rest) + [3000], loop=0)
     def data(file): return base64.b64encode(file.getvalue()).decode()
     return HTML('<picture><source media="(prefers-reduced-motion: reduce)" '
-                f'srcset="data:image/png;base64,{data(files[-1])}"><img alt="'
-                f'the fit, step by step" src="data:image/gif;base64,{data(film)}">'
-                '</picture>')
+                f'srcset="data:image/png;base64,{data(files[-1])}">'
+                '<img alt="the fit, step by step" '
+                f'src="data:image/gif;base64,{data(film)}"></picture>')
