@@ -102,6 +102,15 @@ def mse(
     return ((preds - targs)**2).mean()
 
 # %% ../nbs/02_sgd.ipynb #76ba99aa
+def _picture(film, still):
+    "A film as HTML, and in its place a still for readers who want no motion."
+    film,still = (base64.b64encode(o.getvalue()).decode() for o in (film, still))
+    return ('<picture><source media="(prefers-reduced-motion: reduce)" '
+            f'srcset="data:image/png;base64,{still}">'
+            '<img alt="the fit, step by step" '
+            f'src="data:image/gif;base64,{film}"></picture>')
+
+# %% ../nbs/02_sgd.ipynb #5b83ab28
 def animate_fit(
     path: Tensor,  # the parameters at each step, `(steps+1, k)`
     predict: Callable,  # from parameters `(k,)` to the y of each point `(n,)`
@@ -122,8 +131,4 @@ def animate_fit(
     first,*rest = map(Image.open, files)
     first.save(film := io.BytesIO(), 'GIF', save_all=True, append_images=rest,
                duration=[125]*len(rest) + [3000], loop=0)
-    def data(file): return base64.b64encode(file.getvalue()).decode()
-    return HTML('<picture><source media="(prefers-reduced-motion: reduce)" '
-                f'srcset="data:image/png;base64,{data(files[-1])}">'
-                '<img alt="the fit, step by step" '
-                f'src="data:image/gif;base64,{data(film)}"></picture>')
+    return HTML(_picture(film, files[-1]))
