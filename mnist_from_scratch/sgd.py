@@ -104,13 +104,14 @@ def mse(
 # %% ../nbs/02_sgd.ipynb #76ba99aa
 def _picture(film, still):
     "A film as HTML, and in its place a still for readers who want no motion."
-    film,still = (base64.b64encode(o.getvalue()).decode() for o in (film, still))
+    film,still = (base64.b64encode(o.getvalue()).decode()
+                  for o in (film, still))
     return ('<picture><source media="(prefers-reduced-motion: reduce)" '
             f'srcset="data:image/png;base64,{still}">'
             '<img alt="the fit, step by step" '
             f'src="data:image/gif;base64,{film}"></picture>')
 
-# %% ../nbs/02_sgd.ipynb #5b83ab28
+# %% ../nbs/02_sgd.ipynb #4c87964d
 def animate_fit(
     path: Tensor,  # the parameters at each step, `(steps+1, k)`
     predict: Callable,  # from parameters `(k,)` to the y of each point `(n,)`
@@ -127,8 +128,7 @@ def animate_fit(
     for i in [*range(0, len(path) - 1, every), len(path) - 1]:
         line.set_ydata(predict(path[i])[order]); ax.set_title(f'step {i}')
         files.append(io.BytesIO()); fig.savefig(files[-1], dpi=90)
-    plt.close(fig)
-    first,*rest = map(Image.open, files)
+    plt.close(fig); first,*rest = map(Image.open, files)
     first.save(film := io.BytesIO(), 'GIF', save_all=True, append_images=rest,
                duration=[125]*len(rest) + [3000], loop=0)
     return HTML(_picture(film, files[-1]))
