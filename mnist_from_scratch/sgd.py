@@ -16,12 +16,12 @@ Docs: https://mnist-from-scratch.github.io/mnist_from_scratch/sgd.html.md"""
 __all__ = ['plot_function', 'numerical_gradient', 'Descent', 'gradient_descent', 'same_shape', 'mse', 'animate_fit']
 
 # %% ../nbs/02_sgd.ipynb #3f070aa7
-import re
+import base64, io
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import matplotlib.pyplot as plt, torch
-from matplotlib.animation import FuncAnimation
+import matplotlib.pyplot as plt, numpy as np, torch
+from PIL import Image
 from torch import Tensor
 
 from .tensors import COLOURS, subplots
@@ -38,25 +38,24 @@ def plot_function(
 ) -> plt.Axes:  # where it was drawn
     "Draw `f` between `low` and `high`."
     if ax is None: _,ax = subplots(figsize=(4, 2.5))
-    x = torch.linspace(low, high, 200)
-    with torch.no_grad(): ax.plot(x, f(x), **kwargs)
+    x = torch.linspace(low, high, 200)  # 200 places, evenly spaced
+    ax.plot(x, f(x), **kwargs)
     ax.set(xlabel=xlabel, ylabel=ylabel)
     return ax
 
 # %% ../nbs/02_sgd.ipynb #f4c9138f
 def numerical_gradient(
-    f: Callable,  # from a float64 tensor to a single number
+    f: Callable,  # from a float64 tensor to a tensor with a single number
     x: Tensor,  # of any shape: where the slopes are wanted
     h: float = 1e-5,  # how far to nudge; right for double precision
 ) -> Tensor:  # float64, shaped like `x`
-    "The slope of `f` for each number in `x`, by central differences."
-    x = x.detach().double().contiguous()
+    "The slope of `f` for each number in `x`, by nudging it to both sides."
+    x = x.double()
     grad = torch.zeros_like(x)
-    with torch.no_grad():
-        for i in range(x.numel()):
-            nudge = torch.zeros_like(x)
-            nudge.view(-1)[i] = h
-            grad.view(-1)[i] = (f(x + nudge) - f(x - nudge))/(2*h)
+    for i in np.ndindex(*x.shape):
+        nudge = torch.zeros_like(x)
+        nudge[i] = h
+        grad[i] = (f(x + nudge) - f(x - nudge)).item()/(2*h)
     return grad
 
 # %% ../nbs/02_sgd.ipynb #32e44924
@@ -102,31 +101,34 @@ def mse(
     same_shape(preds, targs)
     return ((preds - targs)**2).mean()
 
-# %% ../nbs/02_sgd.ipynb #618425b9
-def _as_html(animation, name):
-    "A page with buttons; `name` takes the place of matplotlib's random name."
-    from IPython.display import HTML
-    page = animation.to_jshtml(fps=8, default_mode='once')
-    made_up = re.search(r'_anim_slider(\w{32})', page)[1]
-    return HTML(page.replace(made_up, name))
-
 # %% ../nbs/02_sgd.ipynb #76ba99aa
+def _picture(film, still):
+    "A film as HTML, and in its place a still for readers who want no motion."
+    film,still = (base64.b64encode(o.getvalue()).decode()
+                  for o in (film, still))
+    return ('<picture><source media="(prefers-reduced-motion: reduce)" '
+            f'srcset="data:image/png;base64,{still}">'
+            '<img alt="the fit, step by step" '
+            f'src="data:image/gif;base64,{film}"></picture>')
+
+# %% ../nbs/02_sgd.ipynb #4c87964d
 def animate_fit(
     path: Tensor,  # the parameters at each step, `(steps+1, k)`
     predict: Callable,  # from parameters `(k,)` to the y of each point `(n,)`
     x: Tensor,  # of the points, `(n,)`
     y: Tensor,  # of the points, `(n,)`
     every: int = 1,  # show every so many steps
-    name: str = 'fit',  # of the HTML elements; another for each animation
-) -> object:  # IPython's `HTML`, which Jupyter shows as an animation
+) -> object:  # IPython's `HTML`, which Jupyter shows as a film
     "Play back how a curve was fitted to points."
-    order,shown = x.argsort(),[*range(0, len(path) - 1, every), len(path) - 1]
-    fig,ax = subplots(figsize=(4, 2.8))
-    ax.scatter(x, y, s=8)
+    from IPython.display import HTML
+    order,files = x.argsort(),[]
+    fig,ax = subplots(figsize=(4, 2.8), layout='constrained')
+    ax.scatter(x, y, s=8); ax.set(xlabel='x', ylabel='y')
     line, = ax.plot(x[order], predict(path[0])[order], color=COLOURS[1])
-    def draw(i):
-        line.set_ydata(predict(path[i])[order])
-        ax.set_title(f'step {i}')
-    html = _as_html(FuncAnimation(fig, draw, frames=shown), name)
-    plt.close(fig)
-    return html
+    for i in [*range(0, len(path) - 1, every), len(path) - 1]:
+        line.set_ydata(predict(path[i])[order]); ax.set_title(f'step {i}')
+        files.append(io.BytesIO()); fig.savefig(files[-1], dpi=90)
+    plt.close(fig); first,*rest = map(Image.open, files)
+    first.save(film := io.BytesIO(), 'GIF', save_all=True, append_images=rest,
+               duration=[125]*len(rest) + [3000], loop=0)
+    return HTML(_picture(film, files[-1]))

@@ -1,9 +1,10 @@
 "What `sgd` must refuse and must leave alone: the plumbing of chapter 02."
-import subprocess, sys
+import base64, io, re, subprocess, sys
 
 import matplotlib; matplotlib.use('Agg')
 import matplotlib.pyplot as plt, pytest, torch
 from hypothesis import given, settings, strategies as st
+from PIL import Image
 from torch import tensor
 
 from mnist_from_scratch.sgd import *
@@ -60,13 +61,30 @@ def test_plots():
     assert plot_function(torch.sin, ax=ax) is ax and len(ax.lines) == 2
     plt.close('all')
 
+def film(path, predict, x, y, **kwargs):
+    "The page of `animate_fit`, the film in it, and the still picture for those who want no motion."
+    page = animate_fit(path, predict, x, y, **kwargs).data
+    still,moving = (Image.open(io.BytesIO(base64.b64decode(o))) for o in re.findall('base64,([^"]*)', page))
+    return page,moving,still
+
 def test_animation():
     pytest.importorskip('IPython')
     path,x = torch.linspace(0, 3, 8).view(4, 2),torch.linspace(-1, 1, 5)
-    def html(**kwargs): return animate_fit(path, lambda a: a[0]*x + a[1], x, x**2, **kwargs).data
+    def predict(a): return a[0]*x + a[1]
+    page,moving,still = film(path, predict, x, x**2, every=2)
     assert not plt.get_fignums()                         # the figure is not shown a second time
-    assert html(every=2).count('data:image/png') == 3    # steps 0 and 2, and always the last
-    assert html(name='one') == html(name='one') and '_anim_sliderone' in html(name='one')
+    assert (moving.format, still.format, moving.size) == ('GIF', 'PNG', still.size)
+    assert moving.n_frames == 3                          # steps 0 and 2, and always the last
+    assert film(path, predict, x, x**2)[1].n_frames == 4
+    assert page == film(path, predict, x, x**2, every=2)[0] and 'prefers-reduced-motion' in page and '<script' not in page
+    assert film(path[:1], predict, x, x**2)[1].n_frames == 1
+
+def test_the_animation_asks_no_other_host():
+    pytest.importorskip('IPython')
+    path,x = torch.linspace(0, 3, 82).view(41, 2),torch.linspace(-1, 1, 100)
+    page,moving,_ = film(path, lambda a: a[0]*x + a[1], x, x**2, every=2)
+    assert not re.search(r'https?:|//[a-z]|<link|@import|url\(', re.sub('base64,[^"]*', '', page))
+    assert moving.n_frames == 21 and page.count('alt="') == 1 and len(page) < 400_000
 
 def test_imports_little():
     code = ('import sys, mnist_from_scratch.sgd; '
