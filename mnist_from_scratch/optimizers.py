@@ -5,6 +5,7 @@
 | `Optimizer` | parameters in groups, and a memory for each |
 | `SGD`, `Adam`, `AdamW` | how they move |
 | `LRFinder`, `SuggestedLRs` | ever higher rates; `learn.lr_find()` |
+| `Recorder.plot_loss`, `Recorder.plot_sched` | the history of a fit, drawn |
 | `fit_one_cycle_mlp` | the network of chapter 04 with Adam and one cycle, as a rung of the ladder |
 
 Docs: https://mnist-from-scratch.github.io/mnist_from_scratch/optimizers.html.md"""
@@ -68,10 +69,10 @@ class SGD(Optimizer):
     ): super().__init__(params, lr=lr, mom=mom)
 
     def _move(self, p, g, s):
-        v = p.grad
-        if g['mom']: v = s['v'] = s['v'].mul_(g['mom']).add_(v) \
-            if 'v' in s else v.clone()
-        p.sub_(v, alpha=g['lr'])
+        if g['mom']:
+            if 'v' in s: s['v'].mul_(g['mom']).add_(p.grad)
+            else: s['v'] = p.grad.clone()
+        p.sub_(s['v'] if g['mom'] else p.grad, alpha=g['lr'])
 
 # %% ../nbs/08_optimizers.ipynb #90422c69
 class Adam(Optimizer):
@@ -110,6 +111,32 @@ class AdamW(Adam):
     def _move(self, p, g, s):
         p.mul_(1 - g['lr']*g['wd'])
         super()._move(p, g, s)
+
+# %% ../nbs/08_optimizers.ipynb #82d4e26c
+@patch
+def plot_loss(self:Recorder,
+    skip_start: int = 5,  # leave out the first steps
+    ax: Axes | None = None,  # where to draw; new axes if None
+) -> Axes:  # where it was drawn
+    "Draw the smoothed training loss, and the validation loss of each epoch."
+    if ax is None: _,ax = subplots(figsize=(4.5, 2.5))
+    losses,valid = self.losses[skip_start:],[row[1:2] for row in self.values]
+    ax.plot(range(skip_start, skip_start + len(losses)), losses, label='train')
+    if any(valid): ax.plot(self.iters, valid, 'o-', markersize=3, label='valid')
+    ax.set(xlabel='step', ylabel='loss', yscale='log' if losses else 'linear')
+    ax.legend()
+    return ax
+
+# %% ../nbs/08_optimizers.ipynb #1f4d4ff2
+@patch
+def plot_sched(self:Recorder,
+    axs: Iterable | None = None,  # two axes to draw on; new ones if None
+) -> Iterable:  # the axes
+    "Draw the learning rate and the momentum of each step."
+    if axs is None: _,axs = subplots(1, 2, figsize=(8, 2), layout='constrained')
+    for ax,name,o in zip(axs, ('rate', 'momentum'), (self.lrs, self.moms)):
+        ax.plot(o); ax.set(xlabel='step', ylabel=name)
+    return axs
 
 # %% ../nbs/08_optimizers.ipynb #d9b036b0
 class LRFinder(Callback):
@@ -171,32 +198,6 @@ def lr_find(self:Learner,
     lr = min(zip(losses, lrs))[1]/10
     if show_plot: _draw(lrs, losses, lr)
     return SuggestedLRs(lr)
-
-# %% ../nbs/08_optimizers.ipynb #82d4e26c
-@patch
-def plot_loss(self:Recorder,
-    skip_start: int = 5,  # leave out the first steps
-    ax: Axes | None = None,  # where to draw; new axes if None
-) -> Axes:  # where it was drawn
-    "Draw the smoothed training loss, and the validation loss of each epoch."
-    if ax is None: _,ax = subplots(figsize=(4.5, 2.5))
-    losses,valid = self.losses[skip_start:],[row[1:2] for row in self.values]
-    ax.plot(range(skip_start, skip_start + len(losses)), losses, label='train')
-    if any(valid): ax.plot(self.iters, valid, 'o-', markersize=3, label='valid')
-    ax.set(xlabel='step', ylabel='loss', yscale='log' if losses else 'linear')
-    ax.legend()
-    return ax
-
-# %% ../nbs/08_optimizers.ipynb #1f4d4ff2
-@patch
-def plot_sched(self:Recorder,
-    axs: Iterable | None = None,  # two axes to draw on; new ones if None
-) -> Iterable:  # the axes
-    "Draw the learning rate and the momentum of each step."
-    if axs is None: _,axs = subplots(1, 2, figsize=(8, 2), layout='constrained')
-    for ax,name,o in zip(axs, ('rate', 'momentum'), (self.lrs, self.moms)):
-        ax.plot(o); ax.set(xlabel='step', ylabel=name)
-    return axs
 
 # %% ../nbs/08_optimizers.ipynb #61d855d4
 def fit_one_cycle_mlp(
