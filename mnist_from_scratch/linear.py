@@ -3,8 +3,8 @@
 | new in the library | what it does |
 |---|---|
 | `init_params` | random parameters to begin with |
-| `sigmoid`, `mnist_loss` | from votes to probabilities, and how wrong they are |
-| `batch_accuracy` | the share on the right side of one half |
+| `sigmoid`, `mnist_loss` | from votes to scores, and how wrong they are |
+| `batch_accuracy` | the share of votes on the right side of 0 |
 | `DataLoader`, `batch_size` | mini-batches of examples, and how large to make them |
 | `BasicOptim` | plain gradient descent as an optimizer |
 | `train_epoch`, `validate_epoch`, `train_model` | the loop |
@@ -45,25 +45,25 @@ def init_params(
 def sigmoid(
     x: Tensor,  # floats, of any shape
 ) -> Tensor:  # of the same shape, from 0 to 1
-    "The S-shaped curve 1/(1 + exp(-x)), without overflow."
-    return (torch.tanh(x/2) + 1)/2
+    "The S-shaped curve 1/(1 + exp(-x)), PyTorch's, without overflow."
+    return x.sigmoid()
 
 # %% ../nbs/03_linear.ipynb #f29e2996
 def mnist_loss(
-    preds: Tensor,  # logits, of any shape
+    preds: Tensor,  # votes, of any shape
     targs: Tensor,  # of that shape: 1 for a three, anything else for a seven
 ) -> Tensor:  # a single number from 0 to 1
-    "Mean distance of sigmoid(`preds`) from the targets."
+    "Mean distance of the scores, sigmoid(`preds`), from the targets."
     same_shape(preds, targs)
-    probs = preds.sigmoid()
-    return torch.where(targs == 1, 1 - probs, probs).mean()
+    scores = sigmoid(preds)
+    return torch.where(targs == 1, 1 - scores, scores).mean()
 
 # %% ../nbs/03_linear.ipynb #f21b8456
 def batch_accuracy(
-    preds: Tensor,  # logits, of any shape
+    preds: Tensor,  # votes, of any shape
     targs: Tensor,  # of that shape: 1 for a three, anything else for a seven
 ) -> Tensor:  # a single number from 0 to 1
-    "The share of logits on the right side of 0, where the sigmoid is one half."
+    "The share of votes on the right side of 0, where the sigmoid is one half."
     same_shape(preds, targs)
     if preds.isnan().any(): raise ValueError('NaN: was the rate too high?')
     return ((preds > 0) == (targs == 1)).float().mean()
@@ -211,7 +211,7 @@ def fit_linear(
     seed: int,  # of the first weights and of shuffling
 ) -> tuple:  # function from images to scores `(m,k)`; number of parameters
     "The linear model as a rung of the ladder."
-    digits,y = y.unique(return_inverse=True)
+    digits,y = y.unique(return_inverse=True)       # y: positions in `digits`
     two,g = len(digits) == 2,torch.Generator().manual_seed(seed)
     targs = F.one_hot(y).float()[:, :1 if two else None]    # (n, 1) or (n, k)
     (n,size),k = x.flatten(1).shape,targs.shape[1]
@@ -219,7 +219,7 @@ def fit_linear(
     def model(xb): return xb.flatten(1) @ w + b
     def loss(z, t): return mnist_loss(z, t) if two else mse(sigmoid(z), t)
     dl = DataLoader(TensorDataset(x, targs), batch_size(n), True, generator=g)
-    opt = BasicOptim([w, b], lr=1. if two else 5.)
+    opt = BasicOptim([w, b], lr=(10. if two else 5.)*dl.bs/256)
     with suiting(model):
         for _ in range(epochs): train_epoch(model, dl, loss, opt)
     signs = tensor([1., -1.], device=x.device) if two else 1.
