@@ -122,7 +122,8 @@ def validate_epoch(
     return total/n
 
 # %% ../nbs/03_linear.ipynb #a1814c1e
-_blocks,_at_import = [],torch.get_num_threads()
+_blocks = []                            # numbers chosen by `threads`
+_at_import = torch.get_num_threads()    # PyTorch's own choice
 
 @contextmanager
 def threads(
