@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np, pytest, torch, torch.nn.functional as F
 from sklearn.metrics import confusion_matrix as sklearn_confusion
+from sklearn.neighbors import NearestCentroid
 from torch import tensor
 
 from mnist_from_scratch.pixel_similarity import *
@@ -52,7 +53,9 @@ def test_confusion_matrix_of_some_classes():
     check(confusion_matrix(tensor([3, 7, 7]), tensor([3, 3, 7])), tensor([[1, 1], [0, 1]]))
     check(confusion_matrix(tensor([7]), tensor([7]), (5, 7)), tensor([[0, 0], [0, 1]]))
     check(confusion_matrix(tensor([7, 3]), tensor([7, 7]), (7, 3)), tensor([[0, 0], [1, 1]]))
-    with pytest.raises(ValueError, match=r'7 is not in \[3, 5\]'): confusion_matrix(tensor([3, 7]), tensor([3, 3]), (3, 5))
+    check(confusion_matrix(tensor([7]), tensor([7]), tensor([5, 7])), tensor([[0, 0], [0, 1]]))
+    check(confusion_matrix([True, False], [True, True]), tensor([[0, 0], [1, 1]]))
+    with pytest.raises(KeyError, match='7'): confusion_matrix(tensor([3, 7]), tensor([3, 3]), (3, 5))
     with pytest.raises(ValueError, match='expected'): confusion_matrix(tensor([[3], [7]]), tensor([3, 3]))
     with pytest.raises(ValueError, match='whole numbers'): confusion_matrix(torch.rand(3), torch.rand(3))
 
@@ -60,9 +63,28 @@ def test_pixel_similarity():
     model = PixelSimilarity()
     assert model.fit(ims, y) is model
     check(model.templates, torch.stack([ims[::2].mean(0), ims[1::2].mean(0)]))
-    check(model.predict(ims[0]), tensor(3)); assert model.distances(ims[:3]).shape == (3, 2)
+    check(model.predict(ims[0]), tensor(3))
+    assert distances(ims[:3], model.templates).shape == (3, 2) and distances(ims[0], model.templates).shape == (2,)
+
+def test_bytes_and_floats_may_be_mixed():
     as_bytes = (ims*255).to(torch.uint8)
-    check(PixelSimilarity().fit(as_bytes, y).predict(as_bytes), PixelSimilarity().fit(as_bytes/255, y).predict(as_bytes/255))
+    by_bytes,by_floats = PixelSimilarity().fit(as_bytes, y),PixelSimilarity().fit(as_bytes/255, y)
+    check(by_bytes.templates, by_floats.templates)
+    for model in (by_bytes, by_floats):
+        for x in (as_bytes, as_bytes/255): check(model.predict(x), by_floats.predict(as_bytes/255))
+
+def test_by_l2_it_is_the_nearest_centroid_of_scikit_learn():
+    theirs = NearestCentroid().fit(ims[:30].flatten(1).numpy(), y[:30].numpy()).predict(ims.flatten(1).numpy())
+    check(PixelSimilarity(l2_distance).fit(ims[:30], y[:30]).predict(ims), tensor(theirs))
+
+def test_two_templates_are_a_line():
+    high,low = ims[:20].mean(0),ims[20:].mean(0)
+    w,b = template_line(high, low)
+    assert w.shape == (784,) and b.shape == ()
+    check(ims.flatten(1) @ w + b > 0, l2_distance(ims, high) < l2_distance(ims, low))
+    check((ims.flatten(1) @ w + b)/784, l2_distance(ims, low)**2 - l2_distance(ims, high)**2, atol=1e-5)
+    back = template_line(low, high)
+    check(back[0], -w); check(back[1], -b)
 
 def test_pixel_similarity_refuses():
     model = PixelSimilarity().fit(ims, y)
@@ -71,9 +93,6 @@ def test_pixel_similarity_refuses():
         with pytest.raises((IndexError, RuntimeError)): PixelSimilarity().fit(x_, y_)
     with pytest.raises(ValueError, match='images of'): model.predict(ims[:, :20])
     with pytest.raises(ValueError, match='NaN'): model.predict(ims*float('nan'))
-    as_bytes = (ims*255).to(torch.uint8)
-    with pytest.raises(ValueError, match='fit saw floats'): model.predict(as_bytes)
-    with pytest.raises(ValueError, match='fit saw bytes'): PixelSimilarity().fit(as_bytes, y).predict(ims)
     with warnings.catch_warnings(), pytest.raises(ValueError, match='expected'):             # one number for all: seen when counted
         warnings.simplefilter('ignore')
         accuracy(PixelSimilarity(F.l1_loss).fit(ims, y).predict(ims), y)
