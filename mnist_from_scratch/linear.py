@@ -204,6 +204,14 @@ def batch_size(
     "A batch size that gives small datasets about 40 batches an epoch."
     return min(most, 1 + n//40)
 
+# %% ../nbs/03_linear.ipynb #c03asmod
+def _as_module(w, b):
+    "The layers whose output is `x.flatten(1) @ w + b`."
+    linear = nn.Linear(*w.shape, device='meta')      # sizes only, to be filled
+    linear.weight = nn.Parameter(w.detach().T.contiguous())
+    linear.bias = nn.Parameter(b.detach())
+    return nn.Sequential(nn.Flatten(), linear).eval()
+
 # %% ../nbs/03_linear.ipynb #a4a3a37b
 def fit_linear(
     x: Tensor,  # images `(n,h,w)`, floats from 0 to 1
@@ -224,8 +232,6 @@ def fit_linear(
     opt = BasicOptim([w, b], lr=(10. if two else 5.)*dl.bs/256)
     with suiting(model):
         for _ in range(epochs): train_epoch(model, dl, loss, opt)
-    n_params,w,b = w.numel() + b.numel(),w.detach().T,b.detach()
-    if two: w,b = torch.cat([w, -w]),torch.cat([b, -b])
-    linear = nn.Linear(size, len(digits), device='meta')  # to be filled
-    linear.weight,linear.bias = nn.Parameter(w.contiguous()),nn.Parameter(b)
-    return nn.Sequential(nn.Flatten(), linear).eval(), n_params
+    n_params = w.numel() + b.numel()
+    if two: w,b = torch.cat([w, -w], 1),torch.cat([b, -b])
+    return _as_module(w, b), n_params
