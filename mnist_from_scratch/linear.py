@@ -221,10 +221,9 @@ def fit_linear(
 ) -> tuple:  # module from images to votes `(m,k)`; number of parameters learned
     "The linear model as a rung of the ladder."
     digits,y = y.unique(return_inverse=True)       # y: positions in `digits`
-    targs,two = F.one_hot(y).float(),len(digits) == 2     # targs: (n, k)
-    if two: targs = targs[:, :1]                   # is it the first? (n, 1)
-    (n,size),k = x.flatten(1).shape,targs.shape[1]
-    g = torch.Generator().manual_seed(seed)
+    two,g = len(digits) == 2,torch.Generator().manual_seed(seed)
+    targs = F.one_hot(y).float()[:, :1 if two else None]  # two: (n, 1)
+    (n,size),k = x.flatten(1).shape,targs.shape[1]              # else: (n, k)
     w,b = (init_params(s, size**-0.5, g, x.device) for s in ((size, k), k))
     def model(xb): return xb.flatten(1) @ w + b
     def loss(z, t): return mnist_loss(z, t) if two else mse(sigmoid(z), t)
@@ -232,6 +231,5 @@ def fit_linear(
     opt = BasicOptim([w, b], lr=(10. if two else 5.)*dl.bs/256)
     with suiting(model):
         for _ in range(epochs): train_epoch(model, dl, loss, opt)
-    n_params = w.numel() + b.numel()
     if two: w,b = torch.cat([w, -w], 1),torch.cat([b, -b])
-    return _as_module(w, b), n_params
+    return _as_module(w, b), k*(size + 1)
