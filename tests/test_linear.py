@@ -246,5 +246,8 @@ def test_its_rung(digits, n_params):
     scores,n = fit_linear(x, y, 40, 42)
     assert n == n_params and scores(x).shape == (len(y), len(digits))
     assert (tensor(digits)[scores(x).argmax(1)] == y).float().mean() > 0.95
+    assert [type(o) for o in scores] == [nn.Flatten, nn.Linear] and not scores.training and scores[1].weight.is_leaf      # a module, layer by layer
+    if len(digits) == 2: check(scores(x)[:, 0].detach(), -scores(x)[:, 1].detach())
     check(fit_linear(x, y, 40, 42)[0](x).detach(), scores(x).detach())              # the seed decides
+    for seed in range(5): assert (tensor(digits)[fit_linear(x, y, 40, seed)[0](x).argmax(1)] == y).float().mean() > 0.95      # its rate suits small batches
     state = torch.get_rng_state(); fit_linear(x, y, 1, 1); assert torch.equal(state, torch.get_rng_state())
