@@ -22,13 +22,6 @@ from .linear import BasicOptim, DataLoader, TensorDataset
 from .linear import batch_size, train_epoch
 from .tensors import show_images
 
-__getattr__ = moved(__name__, relu='backprop.relu', lin='backprop.lin',
-    Module='backprop.Module', Relu='backprop.Relu', Lin='backprop.Lin',
-    Mse='backprop.Mse', Model='backprop.Model',
-    gradient_report='backprop.gradient_report',
-    init_kaiming='initialization.init_kaiming',
-    activation_stats='initialization.activation_stats')
-
 # %% ../nbs/04_mlp.ipynb #15bfd358
 def simple_net(
     n_in: int = 784,  # numbers that come in for each image
@@ -76,16 +69,19 @@ class Normalize(nn.Module):
 
 # %% ../nbs/04_mlp.ipynb #c553f449
 def _mlp(x, y, seed):
-    "The network, its targets, its loss, and what makes scores of its outputs."
+    "The network, its targets, its loss, and what finishes it as a rung."
     labels,targs = y.unique(return_inverse=True)
     n_out = 1 if len(labels) == 2 else len(labels)
     normalize = Normalize(x.mean().item(), x.std().item())
     net = simple_net(x[0].numel(), n_out=n_out, seed=seed)
     model = nn.Sequential(normalize, nn.Flatten(), *net).to(x.device)
-    if n_out > 1: return model, targs, F.cross_entropy, lambda z: z
+    if n_out > 1: return model, targs, F.cross_entropy, lambda m: m.eval()
+    def finished(model):
+        last = nn.Linear(1, 2, bias=False)
+        last.weight = nn.Parameter(x.new_tensor([[1.], [-1.]]), False)
+        return nn.Sequential(*model, last).eval()
     targs = (targs == 0).float()[:, None]             # 1 for the smaller label
-    bce = F.binary_cross_entropy_with_logits
-    return model, targs, bce, lambda z: torch.cat([z, -z], 1)
+    return model, targs, F.binary_cross_entropy_with_logits, finished
 
 # %% ../nbs/04_mlp.ipynb #950d8ba7
 def fit_mlp(
@@ -95,10 +91,18 @@ def fit_mlp(
     seed: int,  # of the first weights and of shuffling
 ) -> tuple:  # from images to scores `(m, k)`, by sorted label; and parameters
     "This chapter's network and recipe, for any digits."
-    model,targs,loss_func,as_scores = _mlp(x, y, seed)
+    model,targs,loss_func,finished = _mlp(x, y, seed)
     g,bs = torch.Generator().manual_seed(seed),batch_size(len(x))
     dl = DataLoader(TensorDataset(x, targs), bs, True, generator=g)
     opt = BasicOptim(model.parameters(), 0.05 if len(x) < 5000 else 0.5)
     for _ in range(epochs): train_epoch(model, dl, loss_func, opt)
     n_params = sum(p.numel() for p in model.parameters())
-    return lambda x: as_scores(model(x)), n_params
+    return finished(model), n_params
+
+# %% ../nbs/04_mlp.ipynb #660f9a63
+__getattr__ = moved(__name__, relu='backprop.relu', lin='backprop.lin',
+    Module='backprop.Module', Relu='backprop.Relu', Lin='backprop.Lin',
+    Mse='backprop.Mse', Model='backprop.Model',
+    gradient_report='backprop.gradient_report',
+    init_kaiming='initialization.init_kaiming',
+    activation_stats='initialization.activation_stats')
