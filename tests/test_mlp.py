@@ -73,6 +73,25 @@ def test_fit_mlp_more_labels():
     assert (tensor([1, 4, 8])[out.argmax(1)] == vy).float().mean() > 0.9
 
 
+@pytest.mark.parametrize('digits, kinds', [((3, 7), [nn.Linear, nn.ReLU, nn.Linear, nn.Linear]), ((1, 4, 8), [nn.Linear, nn.ReLU, nn.Linear])])
+def test_fit_mlp_gives_a_finished_module(digits, kinds):
+    x, y = images(digits)[0]
+    scores, n = fit_mlp(x, y, 1, 1)
+    assert isinstance(scores, nn.Module) and not any(o.training for o in scores.modules())
+    assert [type(o) for o in scores] == [Normalize, nn.Flatten, *kinds]
+    assert n == sum(p.numel() for p in scores.parameters() if p.requires_grad)
+    if len(digits) == 2: assert scores[-1].weight.tolist() == [[1.], [-1.]] and scores[-1].bias is None
+
+
+def test_finished_shares_the_layers_of_the_model():
+    x, y = images((3, 7))[0]
+    model, targs, _, finished = mlp._mlp(x, y, 1)
+    scores = finished(model)
+    with torch.no_grad(): model[-1].bias += 1
+    z = model(x[:5])
+    assert targs.shape == (len(x), 1) and torch.equal(scores(x[:5]), torch.cat([z, -z], 1))
+
+
 def test_fit_mlp_labels_may_be_any_numbers():
     (x, y), (vx, _) = images((3, 7))
     plain = fit_mlp(x, y, 2, 1)[0](vx)
