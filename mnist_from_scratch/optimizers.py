@@ -207,10 +207,10 @@ def fit_one_cycle_mlp(
     seed: int,  # of the first weights and of shuffling
 ) -> tuple:  # from images to scores `(m, k)`, by sorted label; and parameters
     "Chapter 04's network, trained with Adam and one cycle."
-    model,targs,loss_func,as_scores = _mlp(x, y, seed)
+    model,targs,loss_func,finished = _mlp(x, y, seed)
     g,bs = torch.Generator().manual_seed(seed),batch_size(len(x))
     dl = DataLoader(TensorDataset(x, targs), bs, True, generator=g)
     learn = Learner(DataLoaders(dl, device=x.device), model, loss_func, Adam)
     with learn.no_bar(): learn.fit_one_cycle(epochs, 0.02)
     n_params = sum(p.numel() for p in model.parameters())
-    return lambda x: as_scores(model.eval()(x)), n_params
+    return finished(model), n_params
