@@ -82,7 +82,7 @@ def show_image(
     if im.ndim == 3 and len(im) == 1: im = im[0]
     ax.imshow(im, cmap=cmap, **kwargs)
     ax.set_axis_off()
-    ax.set_title('' if title is None else title, fontsize=9)
+    if title is not None: ax.set_title(title, fontsize=9)
     return ax
 
 # %% ../nbs/00_tensors.ipynb #01a14a75
