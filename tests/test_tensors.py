@@ -73,6 +73,8 @@ def test_a_title_for_each_image():
     with pytest.raises(ValueError): show_images([im]*10, titles=['a']*11)     # a row that is full
     show_images((im for _ in range(3)), titles=(o for o in 'abc'), ncols=2)
     assert [ax.get_title() for ax in plt.gcf().axes] == ['a', 'b', 'c', '']
+    ax = plt.subplots()[1]; ax.set_title('mine')
+    assert show_image(im, ax).get_title() == 'mine'                           # no title given takes none away
     plt.close('all')
 
 def test_colour_and_pillow_images():
