@@ -220,7 +220,7 @@ def fit_linear(
     seed: int,  # of the first weights and of shuffling
 ) -> tuple:  # module from images to votes `(m,k)`; number of parameters learned
     "The linear model as a rung of the ladder."
-    digits,y = y.unique(return_inverse=True)   # y: 0 for the smallest digit …
+    digits,y = y.unique(return_inverse=True)   # y: 0, 1 … by digit
     two,g = len(digits) == 2,torch.Generator().manual_seed(seed)
     targs = F.one_hot(y).float()[:, :1 if two else None]  # two: (n, 1)
     (n,size),k = x.flatten(1).shape,targs.shape[1]              # else: (n, k)
