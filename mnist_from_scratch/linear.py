@@ -210,7 +210,7 @@ def _as_module(w, b):
     linear = nn.Linear(*w.shape, device='meta')     # draws no numbers: it gets
     linear.weight = nn.Parameter(w.detach().T.contiguous())     # ours, copied
     linear.bias = nn.Parameter(b.detach())                      # row by row
-    return nn.Sequential(nn.Flatten(), linear).eval()     # for use, not training
+    return nn.Sequential(nn.Flatten(), linear).eval()    # to use, not to train
 
 # %% ../nbs/03_linear.ipynb #a4a3a37b
 def fit_linear(
