@@ -5,11 +5,11 @@
 | `init_params` | random parameters to begin with |
 | `sigmoid`, `mnist_loss` | from votes to scores, and how wrong they are |
 | `batch_accuracy` | the share of votes on the right side of 0 |
-| `DataLoader`, `batch_size` | mini-batches of examples, and how large to make them |
+| `DataLoader` | mini-batches of examples |
 | `BasicOptim` | plain gradient descent as an optimizer |
-| `train_epoch`, `validate_epoch`, `train_model` | the loop |
-| `threads`, `suiting` | how many threads to calculate with |
-| `fit_linear` | the chapter's model as a rung of the ladder |
+| `train_epoch`, `validate_epoch` | the loop, and a metric over a whole dataset |
+
+And, shown after the exercises: `train_model`, the loop as a function; `batch_size`, how large to make a batch; `threads` and `suiting`, how many threads to calculate with; `fit_linear`, the model as a rung of the ladder.
 
 Docs: https://mnist-from-scratch.github.io/mnist_from_scratch/linear.html.md"""
 
@@ -207,10 +207,10 @@ def batch_size(
 # %% ../nbs/03_linear.ipynb #c03asmod
 def _as_module(w, b):
     "The layers whose output is `x.flatten(1) @ w + b`."
-    linear = nn.Linear(*w.shape, device='meta')      # sizes only, to be filled
-    linear.weight = nn.Parameter(w.detach().T.contiguous())
-    linear.bias = nn.Parameter(b.detach())
-    return nn.Sequential(nn.Flatten(), linear).eval()
+    linear = nn.Linear(*w.shape, device='meta')     # draws no numbers: it gets
+    linear.weight = nn.Parameter(w.detach().T.contiguous())     # ours, copied
+    linear.bias = nn.Parameter(b.detach())                      # row by row
+    return nn.Sequential(nn.Flatten(), linear).eval()    # to use, not to train
 
 # %% ../nbs/03_linear.ipynb #a4a3a37b
 def fit_linear(
@@ -220,7 +220,7 @@ def fit_linear(
     seed: int,  # of the first weights and of shuffling
 ) -> tuple:  # module from images to votes `(m,k)`; number of parameters learned
     "The linear model as a rung of the ladder."
-    digits,y = y.unique(return_inverse=True)       # y: positions in `digits`
+    digits,y = y.unique(return_inverse=True)   # y: 0, 1 … by digit
     two,g = len(digits) == 2,torch.Generator().manual_seed(seed)
     targs = F.one_hot(y).float()[:, :1 if two else None]  # two: (n, 1)
     (n,size),k = x.flatten(1).shape,targs.shape[1]              # else: (n, k)
