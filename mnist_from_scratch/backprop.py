@@ -123,7 +123,7 @@ def lin(
 class Module:
     "A step of a network: `forward` and, for its inputs' gradients, `bwd`."
     def __call__(self, *args: Tensor) -> Tensor:
-        self.args = None         # if forward fails, backward has nothing to use
+        self.args = None       # a failed forward must not leave the last inputs
         self.out = self.forward(*args)
         self.args = args
         return self.out
