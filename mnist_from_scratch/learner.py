@@ -1,17 +1,23 @@
 """The training loop, once and for all: data, model, loss and optimizer in one object, and a place to hook in everything else.
 
-| new in the library | what it does |
+| you write | and get |
 |---|---|
-| `DataLoaders` | data to learn from and to measure with, and their device |
-| `Learner` | `fit`, `fit_one_cycle`, `get_preds`, `predict`, `show_results`, `confusion_matrix`, `top_losses`, `twin` |
-| `Callback`, `EVENTS`, `STEPS` | to hook in, and where |
-| `CancelFitException`, `CancelEpochException`, `CancelBatchException` | what a callback may ask for |
-| `Recorder`, `Progress` | the history and the table |
-| `Checks`, `ToDevice`, `StopOnNaN`, `Interrupt` | care for what can go wrong |
-| `FitError` | what stopped a fit, and what to do |
-| `ParamScheduler`, `combined_cos` | learning rates that change |
-| `trace` | one batch, written down |
-| `default_device`, `to_device`, `class_probs`, `generators` | small helpers |
+| `DataLoaders(train, valid, device, vocab)` | data to learn from and to measure with, and their device |
+| `Learner(dls, model, loss_func, opt_func, lr, metrics, cbs)` | model, data, loss and optimizer, ready to train |
+| `learn.fit(n_epoch, lr)`, `learn.fit_one_cycle(n_epoch, lr_max)` | a trained model; `cbs=` for this fit alone |
+| `learn.recorder`: `values`, `names`, `losses`, `lrs`, `moms` | the history (`Recorder`), of which `Progress` shows the table |
+| `bar=False`, `learn.no_bar()`; `bar='plot'` | nothing printed; curves while it trains |
+| `learn.get_preds(dl)`, `learn.predict(x)`, `class_probs` | predictions, and their probabilities |
+| `learn.show_results()`, `learn.confusion_matrix()`, `learn.top_losses(k)` | a look at the mistakes |
+| `trace(learn)`, `learn.twin()`, `generators(learn)` | what happens in a batch; trials that change nothing |
+| a metric: a function, or an object with `reset`, `update`, `compute` | a column of the table |
+| a `Callback` with methods named like `EVENTS` | its say: `before_fit`, `before_epoch`, `before_train`, `before_batch`, `after_pred`, `after_loss`, `before_step`, `after_step`, `after_batch`, `after_train`, `before_validate`, `after_validate`, `after_epoch`, `after_fit` |
+| … which may change | `learn.xb` and `yb` before a batch, `pred` and `loss` after them, gradients before the step, rates at any time (`learn.set_hypers`) |
+| … with a method named like one of `STEPS` | `forward`, `get_loss`, `backward`, `step` done in its way |
+| … which may raise | `CancelBatchException`, `CancelEpochException`, `CancelFitException` |
+| `ParamScheduler`, `combined_cos` | rates and momentum that change |
+| `Checks`, `ToDevice`, `StopOnNaN`, `Interrupt`; `FitError` | care for what can go wrong; what stopped a fit |
+| `default_device`, `to_device` | where to calculate |
 
 Docs: https://mnist-from-scratch.github.io/mnist_from_scratch/learner.html.md"""
 
@@ -19,13 +25,13 @@ Docs: https://mnist-from-scratch.github.io/mnist_from_scratch/learner.html.md"""
 
 # %% auto #0
 __all__ = ['EVENTS', 'STEPS', 'adam', 'default_device', 'DataLoaders', 'Callback', 'CancelFitException', 'CancelEpochException',
-           'CancelBatchException', 'FitError', 'Learner', 'Recorder', 'Progress', 'Checks', 'to_device', 'ToDevice',
-           'StopOnNaN', 'Interrupt', 'generators', 'trace', 'combined_cos', 'ParamScheduler', 'class_probs']
+           'CancelBatchException', 'FitError', 'Learner', 'Recorder', 'Progress', 'combined_cos', 'ParamScheduler',
+           'Checks', 'to_device', 'ToDevice', 'StopOnNaN', 'Interrupt', 'generators', 'trace', 'class_probs']
 
 # %% ../nbs/05_learner.ipynb #8626fb93
 import math, signal, sys, threading, time
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from difflib import get_close_matches
 from functools import partial
@@ -42,8 +48,8 @@ from .pixel_similarity import confusion_matrix as _confusion
 from .tensors import show_images
 
 __getattr__ = moved(__name__, SGD='optimizers.SGD', Adam='optimizers.Adam',
-    LRFinder='optimizers.LRFinder',
-    SuggestedLRs='optimizers.SuggestedLRs', load_learner='saving.load_learner',
+    LRFinder='optimizers.LRFinder', load_learner='saving.load_learner',
+    SuggestedLRs='optimizers.SuggestedLRs',
     MixedPrecision='recipe.MixedPrecision')
 
 # %% ../nbs/05_learner.ipynb #62abbbb7
@@ -59,8 +65,9 @@ class DataLoaders:
         valid: Iterable | None = None,  # to measure with; if None, nothing is
         device: str | torch.device | None = None,  # the fastest here if None
         vocab: Iterable | None = None,  # a name for each class, in order
+        n_inp: int | None = None,  # inputs in a batch; all but the last if None
     ):
-        self.train,self.valid,self.vocab = train,valid,vocab
+        self.train,self.valid,self.vocab,self.n_inp = train,valid,vocab,n_inp
         self.device = torch.empty(0, device=device or default_device()).device
 
 # %% ../nbs/05_learner.ipynb #1f5716a9
@@ -74,30 +81,26 @@ class Callback:
     "What a `Learner` calls at its events; `self.learn` is the learner."
     order = 0  # those with a smaller number are called first
 
-    def __init_subclass__(cls):
+    def __init_subclass__(cls, always=False):
+        if always: Learner.defaults.append(cls)    # for every new Learner
         for name in vars(cls).keys() - set(EVENTS):
             near = name[0] != '_' and get_close_matches(name, EVENTS, 1, 0.85)
             if near or name.startswith(('before_', 'after_')): raise ValueError(
-                f'{cls.__name__} has a method {name}, which is never called' +
-                ''.join(f'; did you mean {o}?' for o in near) +
-                f'; the events are {", ".join(EVENTS)}')
-
-# %% ../nbs/05_learner.ipynb #a885a79c
-class CancelFitException(Exception): "Raise it to end the fit."
-class CancelEpochException(Exception): "Raise it to end the epoch."
-class CancelBatchException(Exception): "Raise it to end the batch."
-class FitError(RuntimeError): "What stopped a fit, where, and what to do."
+                f'{cls.__name__} has a method {name}, which is never called; '
+                f'did you mean {" or ".join(near or EVENTS)}?')
 
 # %% ../nbs/05_learner.ipynb #f1e62278
+class _Cancel(Exception): "What a callback may ask for."
+class CancelFitException(_Cancel): "Raise it to end the fit."
+class CancelEpochException(_Cancel): "Raise it to end the epoch."
+class CancelBatchException(_Cancel): "Raise it to end the batch."
+class FitError(RuntimeError): "What stopped a fit, where, and what to do."
+def _need(ok, given, expected):
+    if not ok: raise FitError(f'{given}, expected {expected}')
+
 def _listify(o):
     return list(o) if isinstance(o, (list, tuple)) else [] if o is None else [o]
 def _callbacks(o): return [c() if type(c) is type else c for c in _listify(o)]
-
-def _name(f):
-    return getattr(f, '__name__', None) or _name(getattr(f, 'func', type(f)))
-def _mom(g):
-    if 'betas' in g: return g['betas'][0]
-    return g.get('mom', g.get('momentum', 0.))
 adam = partial(torch.optim.Adam, betas=(0.9, 0.99), eps=1e-5)
 
 # %% ../nbs/05_learner.ipynb #52adb9e6
@@ -110,41 +113,57 @@ class Learner:
         loss_func: Callable,  # of predictions and targets: a single number
         opt_func: Callable = adam,  # of parameters and `lr`: an optimizer
         lr: float = 1e-3,  # learning rate, unless `fit` is told another
-        metrics: Callable | list | None = None,  # means, called as the loss
+        metrics: Callable | list | None = None,  # called as the loss
         cbs: Callback | list | None = None,  # more callbacks
+        bar: bool | str = True,  # False: print nothing; 'plot': a live curve
     ):
         self.dls,self.model,self.loss_func = dls,model,loss_func
         self.opt_func,self.lr,self.metrics = opt_func,lr,_listify(metrics)
-        self.cbs = _callbacks(self.defaults) + _callbacks(cbs)
-        self.opt,self.bar,self.interrupted,self.fitting = None,True,None,False
+        self.cbs,self.bar = _callbacks(self.defaults) + _callbacks(cbs),bar
+        self.opt,self.interrupted,self.fitting = None,None,False
         self.training,self.start_epoch,self.epoch,self.iter = False,0,0,-1
 
 # %% ../nbs/05_learner.ipynb #bc2bf9c7
-@patch
-def forward(self:Learner,
-    xb: Tensor,  # a batch of inputs
-) -> Tensor:  # predictions
-    "The first step: predict."
-    return self.model(xb)
-@patch
-def get_loss(self:Learner,
-    pred: Tensor,  # predictions
-    yb: Tensor,  # targets
-) -> Tensor:  # a single number
-    "The second: how wrong the predictions are."
-    return self.loss_func(pred, yb)
+class _Several(tuple): "Inputs or targets, each an argument of its own."
+def _call(f, *args):
+    return f(*(o for a in args for o in (a if type(a) is _Several else (a,))))
 
-# %% ../nbs/05_learner.ipynb #05d99c7d
 @patch
-def backward(self:Learner,
-    loss: Tensor,  # a single number
-):
-    "The third: find the gradients."
-    loss.backward()
+def forward(self:Learner, xb: Tensor) -> Tensor:
+    "The first step: predict."
+    return _call(self.model, xb)
+@patch
+def get_loss(self:Learner, out: Tensor, yb: Tensor) -> Tensor:
+    "The second: how wrong the predictions are, as a single number."
+    return _call(self.loss_func, out, yb)
+@patch
+def backward(self:Learner, out: Tensor):
+    "The third: find the gradients of the loss."
+    out.backward()
 @patch
 def step(self:Learner):
     "The fourth: move the weights, and drop the gradients."
     self.opt.step(); self.opt.zero_grad()
+
+# %% ../nbs/05_learner.ipynb #0ca35eca
+@patch
+def one_batch(self:Learner):
+    "Predict, compare and, when training, learn."
+    self.pred = self.forward(self.xb);             self('after_pred')
+    self.loss = self.get_loss(self.pred, self.yb); self('after_loss')
+    if not self.training: return
+    self.backward(self.loss);                      self('before_step')
+    self.step();                                   self('after_step')
+
+@patch
+def split(self:Learner,
+    batch: Tensor | list | tuple,  # inputs and targets, or inputs alone
+) -> tuple:  # inputs, and targets or None
+    "Take a batch apart."
+    if torch.is_tensor(batch): return batch, None
+    n = getattr(self.dls, 'n_inp', None) or max(1, len(batch) - 1)
+    def one(o): return o[0] if len(o) == 1 else _Several(o) or None
+    return one(batch[:n]), one(batch[n:])
 
 # %% ../nbs/05_learner.ipynb #dedab128
 @patch
@@ -154,15 +173,7 @@ def _listen(self:Learner, cbs):
                       for e in EVENTS}
     for cb in cbs:
         cb.learn = self
-        for name in STEPS:
-            if hasattr(type(cb), name): setattr(self, name, getattr(cb, name))
-
-@patch
-def where(self:Learner) -> str:
-    "The epoch and batch that a fit is at."
-    phase = 'training' if self.training else 'validation'
-    batch = f', {phase} batch {self.iter}' if self.iter >= 0 else ''
-    return f'epoch {self.epoch}{batch}'
+        vars(self).update({o: getattr(cb, o) for o in STEPS if hasattr(cb, o)})
 
 # %% ../nbs/05_learner.ipynb #2b6ffc00
 @patch
@@ -173,10 +184,16 @@ def __call__(self:Learner,
     "Call those who listen to an event."
     try:
         for cb,method in listeners or self.listeners[event]: method()
-    except (CancelFitException, CancelEpochException, CancelBatchException,
-            FitError): raise
+    except (_Cancel, FitError): raise
     except Exception as e: raise FitError(f'{type(cb).__name__}.{event} '
         f'raised {type(e).__name__}: {e} ({self.where()})') from e
+
+# %% ../nbs/05_learner.ipynb #8002cad6
+@patch
+def where(self:Learner) -> str:
+    "The epoch and batch that a fit is at."
+    phase = 'training' if self.training else 'validation'
+    return f'epoch {self.epoch}' + f', {phase} batch {self.iter}'*(self.iter>=0)
 
 # %% ../nbs/05_learner.ipynb #491f7dcb
 @patch
@@ -186,24 +203,9 @@ def within(self:Learner,
     body: Callable,  # what is done between the two events
 ):
     "An event, `body`, and another event, which comes also if it is cancelled."
-    with suppress(cancel):
-        self(f'before_{what}')
-        body()
+    try: self(f'before_{what}'); body()
+    except cancel: pass
     with suppress(cancel): self(f'after_{what}')
-
-# %% ../nbs/05_learner.ipynb #0ca35eca
-@patch
-def one_batch(self:Learner):
-    "Predict, compare and, when training, learn."
-    self.pred = self.forward(self.xb)
-    self('after_pred')
-    self.loss = self.get_loss(self.pred, self.yb)
-    self('after_loss')
-    if not self.training: return
-    self.backward(self.loss)
-    self('before_step')
-    self.step()
-    self('after_step')
 
 # %% ../nbs/05_learner.ipynb #34f7c227
 @patch
@@ -215,8 +217,8 @@ def all_batches(self:Learner,
     self.training,self.iter = training,-1
     self.model.train(training)
     self('before_train' if training else 'before_validate')
-    for self.iter,self.batch in enumerate(dl):
-        self.xb,self.yb = self.batch
+    for self.iter,batch in enumerate(dl):
+        self.xb,self.yb = self.split(batch)
         self.within('batch', CancelBatchException, self.one_batch)
     self('after_train' if training else 'after_validate')
 
@@ -229,6 +231,9 @@ def one_epoch(self:Learner):
     with torch.no_grad(): self.all_batches(self.dls.valid, False)
 
 # %% ../nbs/05_learner.ipynb #2a028af2
+def _mom(g):
+    return g['betas'][0] if 'betas' in g else g.get('mom', g.get('momentum', 0))
+
 @patch
 def _new_opt(self:Learner, lr):
     ps = [p for p in self.model.parameters() if p.requires_grad]
@@ -238,42 +243,39 @@ def _new_opt(self:Learner, lr):
     self.shares = [(g['lr']/lr if lr else 1., _mom(g) > 0)
                    for g in self.opt.param_groups]
 
-# %% ../nbs/05_learner.ipynb #e50dbcb9
-@patch
-def _fit(self:Learner, n_epoch, lr, cbs, call):
-    if self.fitting: raise FitError(
-        f'already fitting ({self.where()}); to fit within a fit, take a twin')
-    self.n_epoch,self.fit_lr,self.more_cbs,self.call = n_epoch,lr,cbs,call
-    self.n_iter = length_hint(self.dls.train, -1)
-    self.epoch,self.iter,self.interrupted = self.start_epoch,-1,None
-    with ExitStack() as at_end, suiting(self.model):
-        self.fitting = at_end.callback(self._end_fit)
-        self._listen(cbs)
-        self._new_opt(lr)
-        for listener in reversed(self.listeners['after_fit']):
-            at_end.push(partial(self._after_fit, listener))
-        try:
-            self('before_fit')
-            for self.epoch in range(self.start_epoch, n_epoch):
-                self.iter = -1
-                self.within('epoch', CancelEpochException, self.one_epoch)
-        except CancelFitException: pass
-        except KeyboardInterrupt: self.interrupted = self.where(); raise
-
 # %% ../nbs/05_learner.ipynb #011b6b28
 @patch
-def _end_fit(self:Learner):
+@contextmanager
+def _ending(self:Learner):
+    self.fitting,self.listeners,error = True,{},None
+    try: yield
+    except CancelFitException: pass
+    except BaseException as e: error = e
+    if isinstance(error, KeyboardInterrupt): self.interrupted = self.where()
+    for listener in self.listeners.get('after_fit', ()):
+        try: self('after_fit', [listener])
+        except BaseException as e:
+            if error: print(f'After that, {e}')    # the first is the cause
+            error = error or e
     self.fitting,self.training,self.start_epoch = False,False,0
     for name in STEPS: vars(self).pop(name, None)
     if self.opt: self.opt.zero_grad()
+    if error: raise error
 
-# %% ../nbs/05_learner.ipynb #7c427830
+# %% ../nbs/05_learner.ipynb #e50dbcb9
 @patch
-def _after_fit(self:Learner, listener, kind, error, trace):
-    try: self('after_fit', [listener])
-    except Exception as e:
-        if error is None: raise
-        print(f'After that, {e}')    # the first error is the cause
+def _fit(self:Learner, n_epoch, lr, cbs, call):
+    _need(not self.fitting, f'already fitting ({self.where()})', 'a twin')
+    self.n_epoch,self.fit_lr,self.more_cbs,self.call = n_epoch,lr,cbs,call
+    self.n_iter,self.iter = length_hint(self.dls.train, -1),-1
+    self.epoch,self.interrupted = self.start_epoch,None
+    with self._ending(), suiting(self.model):
+        self._new_opt(lr)
+        self._listen(cbs)
+        self('before_fit')
+        for self.epoch in range(self.start_epoch, n_epoch):
+            self.iter = -1
+            self.within('epoch', CancelEpochException, self.one_epoch)
 
 # %% ../nbs/05_learner.ipynb #eda0d839
 @patch
@@ -287,287 +289,16 @@ def fit(self:Learner,
     call = 'fit', dict(n_epoch=n_epoch, lr=lr)
     self._fit(n_epoch, lr, _callbacks(cbs), call)
 
-# %% ../nbs/05_learner.ipynb #399c5f83
-class Recorder(Callback):
-    "The history: loss, rate and momentum of each step, and a row an epoch."
-    order = -10
-    def __init__(self,
-        beta: float = 0.98,  # share of the smoothed loss that is kept
-    ):
-        self.beta,self.avg,self.new,self.names,self.values = beta,0.,[],[],[]
-        self.lrs,self.moms,self.losses,self.iters = [],[],[],[]
-
-    def before_fit(self):
-        learn = self.learn
-        if not learn.start_epoch: self.__init__(self.beta)
-        self.names = ['train_loss'] if learn.dls.valid is None else [
-            'train_loss', 'valid_loss', *map(_name, learn.metrics)]
-
-# %% ../nbs/05_learner.ipynb #5e5fdd1c
-@patch
-def after_step(self:Recorder):
-    "Note the step."
-    g = self.learn.opt.param_groups[-1]
-    self.lrs.append(g['lr']); self.moms.append(_mom(g))
-    self.new.append(self.learn.loss.detach())
-
-@patch
-def smooth(self:Recorder):
-    "Add the new losses to the running average."
-    for loss in map(float, self.new):
-        self.avg = self.beta*self.avg + (1 - self.beta)*loss
-        self.losses.append(self.avg/(1 - self.beta**(len(self.losses) + 1)))
-    self.new = []
-Recorder.after_fit = Recorder.smooth
-
-Learner.defaults.append(Recorder)
-Learner.recorder = property(lambda self: next(
-    cb for cb in self.cbs if isinstance(cb, Recorder)))
-
-# %% ../nbs/05_learner.ipynb #75a8beb9
-@patch
-def after_train(self:Recorder):
-    "Begin a row; without validation, end it too."
-    self.smooth()
-    self.results = []
-    if self.learn.dls.valid is None: self.after_validate()
-
-@patch
-def after_loss(self:Recorder):
-    "Note a validation batch: its length, its loss, its metrics."
-    learn = self.learn
-    if learn.training: return
-    means = [f(learn.pred, learn.yb) for f in learn.metrics]
-    self.results.append((_len(learn.yb), learn.loss, *means))
-
-# %% ../nbs/05_learner.ipynb #566c940c
-@patch
-def after_validate(self:Recorder):
-    "End the row: means over all items."
-    if not self.results and self.learn.dls.valid is not None: return
-    ns,*columns = zip(*self.results) if self.results else ((),)
-    means = [sum(n*float(v) for n,v in zip(ns, c))/sum(ns) for c in columns]
-    self.iters.append(len(self.losses))
-    self.values.append([*self.losses[-1:], *means])
-
-def _len(b):
-    "How many items: the length of the first tensor in `b`."
-    if isinstance(b, dict): b = list(b.values())
-    return _len(b[0]) if isinstance(b, (list, tuple)) else len(b)
-
-# %% ../nbs/05_learner.ipynb #49ab2c2c
-class Progress(Callback):
-    "A table, a row an epoch, with a bar in notebooks and terminals."
-    order,bar,start = 70,None,0.
-    def before_fit(self):
-        learn,self.bar,self.done = self.learn,None,0
-        self.rows = len(learn.recorder.values)
-        if learn.bar and (IN_NOTEBOOK or sys.stdout.isatty()):
-            from fastprogress import master_bar    # slow to import
-            n = (learn.n_epoch - learn.start_epoch)*max(learn.n_iter, 0)
-            self.bar = master_bar(range(n), total=n or 'noinfer')
-            self.bar.update(0)
-            learn.listeners['after_step'].append((self, self.move))
-        self._write('epoch', *learn.recorder.names, 'time')
-
-    def _write(self, *row):
-        if self.bar: self.bar.write(row, table=True)
-        elif self.learn.bar: print('  '.join(f'{o:>10}' for o in row))
-
-# %% ../nbs/05_learner.ipynb #7772c993
-@patch
-def before_epoch(self:Progress):
-    "Start the clock."
-    self.start = time.perf_counter()
-
-@patch
-def move(self:Progress):
-    "Move the bar, if there is one."
-    self.done += 1
-    self.bar.update(self.done)
-
-# %% ../nbs/05_learner.ipynb #38fb8fa2
-@patch
-def after_epoch(self:Progress):
-    "Show the epoch's row."
-    values,seconds = self.learn.recorder.values,time.perf_counter() - self.start
-    if len(values) == self.rows: return    # the epoch was cancelled
-    self.rows,(m, s) = len(values),divmod(int(seconds), 60)
-    row = [f'{o:.6f}' for o in values[-1]]
-    self._write(str(self.learn.epoch), *row, f'{m:02d}:{s:02d}')
-
-@patch
-def after_fit(self:Progress):
-    "Say if it was interrupted."
-    learn = self.learn
-    if self.bar: self.bar.on_iter_end()
-    if learn.bar and learn.interrupted: print(
-        f'Interrupted in {learn.interrupted}; whole steps are kept.')
-Learner.defaults.append(Progress)
-
-# %% ../nbs/05_learner.ipynb #38f4f269
-@patch
-@contextmanager
-def no_bar(self:Learner):
-    "Fits in this block print nothing."
-    old,self.bar = self.bar,False
-    try: yield
-    finally: self.bar = old
-
-# %% ../nbs/05_learner.ipynb #1efcad15
-class Checks(Callback):
-    "Looks at what a fit was given, before anything is changed."
-    order = -100
-    def before_fit(self):
-        learn,lr,f = self.learn,self.learn.fit_lr,self.learn.loss_func
-        for ok,given,expected in (
-            (learn.n_epoch >= 0, f'{learn.n_epoch} epochs', '0 or more'),
-            (0 < lr < math.inf, f'lr={lr}', 'a rate above 0'),
-            (callable(f), f'loss_func={f!r}', 'a function'),
-            (learn.dls.train is not None and learn.n_iter != 0,
-             'no training data', 'at least one batch'),
-        ):
-            if not ok: raise FitError(f'{given}, expected {expected}')
-
-# %% ../nbs/05_learner.ipynb #c0f9874c
-@patch
-def before_batch(self:Checks):
-    "Two images in one tensor are no pair of inputs and targets."
-    if torch.is_tensor(self.learn.batch): raise FitError(
-        'a batch is a single tensor, expected a pair: inputs and targets')
-
-@patch
-def after_train(self:Checks):
-    "Was there anything?"
-    if self.learn.iter < 0: raise FitError(
-        f'no batch in epoch {self.learn.epoch}: is the data empty, is the '
-        'batch size above its length with drop_last set, or is it an '
-        'iterator, which can be used once only?')
-Checks.after_validate = Checks.after_train
-Learner.defaults.append(Checks)
-
-# %% ../nbs/05_learner.ipynb #c9cdbc28
-def to_device(
-    b: Tensor | dict | list | tuple,  # tensors, in containers of any depth
-    device: str | torch.device,  # where to
-) -> Tensor | dict | list | tuple:  # the same, on `device`
-    "Move a batch; what is there already, or is no tensor, stays as it is."
-    if torch.is_tensor(b): return b if b.device == device else b.to(device)
-    if isinstance(b, dict):
-        return {k: to_device(v, device) for k,v in b.items()}
-    if not isinstance(b, (list, tuple)): return b
-    new = [to_device(o, device) for o in b]
-    return type(b)(*new) if hasattr(b, '_fields') else type(b)(new)
-
-# %% ../nbs/05_learner.ipynb #4d61e497
-class ToDevice(Callback):
-    "Takes the model, the loss and each batch to the device of the data."
-    order = -90
-    def before_fit(self):
-        for o in (self.learn.model, self.learn.loss_func):
-            if isinstance(o, nn.Module): o.to(self.learn.dls.device)
-
-    def before_batch(self):
-        learn,device = self.learn,self.learn.dls.device
-        learn.xb = to_device(learn.xb, device)
-        learn.yb = to_device(learn.yb, device)
-Learner.defaults.append(ToDevice)
-
-# %% ../nbs/05_learner.ipynb #83a6d0ab
-class StopOnNaN(Callback):
-    "Ends a fit whose loss is not finite, on the CPU before that step."
-    order = -20
-    def before_fit(self): self.learn.loss = torch.zeros(())
-    def after_loss(self):
-        if self.learn.loss.is_cpu: self.look()    # elsewhere it would wait
-
-    def look(self):
-        "Is the loss finite?"
-        learn = self.learn
-        if math.isfinite(learn.loss.item()): return
-        ruined = not all(p.isfinite().all() for p in learn.model.parameters())
-        raise FitError(f'the loss is {learn.loss.item()} in {learn.where()}, '
-            f'at a learning rate of {learn.opt.param_groups[-1]["lr"]:.3g}: '
-            'try a tenth of it, and look for NaN in the inputs and for log(0) '
-            'in the loss' + '. The weights are ruined: begin again'*ruined)
-    after_train = after_validate = look
-Learner.defaults.append(StopOnNaN)
-
-# %% ../nbs/05_learner.ipynb #a6445158
-class Interrupt(Callback):
-    "Lets Ctrl-C wait for the end of the batch; a second one does not wait."
-    order,old,pressed = 100,None,False
-    def before_fit(self):
-        old,here = signal.getsignal(signal.SIGINT),threading.current_thread()
-        if old in (None, signal.SIG_IGN) or here is not threading.main_thread():
-            return    # Ctrl-C means nothing here
-        self.old = signal.signal(signal.SIGINT, self._press)
-
-    def _press(self, *_):
-        signal.signal(signal.SIGINT, self.old)
-        self.pressed = True
-        self.learn.listeners['after_batch'].append((self, self.stop))
-
-# %% ../nbs/05_learner.ipynb #569d029e
-@patch
-def stop(self:Interrupt):
-    "Now it is time."
-    self.pressed = False
-    raise KeyboardInterrupt
-
-@patch
-def after_fit(self:Interrupt):
-    "Give Python its answer back."
-    if self.old: signal.signal(signal.SIGINT, self.old)
-    self.old = None
-    if self.pressed: self.stop()    # it was pressed after the last batch
-Learner.defaults.append(Interrupt)
-
-# %% ../nbs/05_learner.ipynb #de9fc8ad
-def generators(
-    learn: Learner,  # whose loaders and callbacks are searched
-    cbs: Iterable = (),  # more callbacks
-) -> dict:  # name -> `torch.Generator`
-    "The random generators that a fit draws from."
-    found = {'PyTorch': torch.default_generator}
-    if learn.dls.device.type == 'cuda': found['CUDA'] = \
-        torch.cuda.default_generators[learn.dls.device.index]
-    def search(name, o, depth):
-        for k,v in getattr(o, '__dict__', {}).items():
-            if isinstance(v, torch.Generator): found[f'{name}.{k}'] = v
-            elif depth and k != 'learn': search(f'{name}.{k}', v, depth - 1)
-    search('dls', learn.dls, 4)
-    for cb in (*learn.cbs, *cbs):
-        name = type(cb).__name__
-        while any(k.startswith(f'{name}.') for k in found): name += "'"
-        search(name, cb, 1)
-    return found
-
-# %% ../nbs/05_learner.ipynb #3a4dc5d2
-@patch
-@contextmanager
-def twin(self:Learner,
-    cbs: Callback | list | None = None,  # the callbacks of the twin
-    kind: type | None = None,  # its class, `Learner` if None
-):  # the twin
-    "A Learner with a copy of the model, for trials; chance is put back after."
-    states = [(g, g.get_state()) for g in generators(self).values()]
-    twin = (kind or Learner)(self.dls, deepcopy(self.model), self.loss_func,
-                             self.opt_func, self.lr, self.metrics, cbs)
-    twin.bar = False
-    try: yield twin
-    finally:
-        for g,state in states: g.set_state(state)
-
 # %% ../nbs/05_learner.ipynb #f0bf5598
 _BEFORE = dict(after_pred='forward', after_loss='get_loss',
                before_step='backward', after_step='step')
 
 class _Traced(Learner):
+    times,clock = False,0.
     def note(self, depth, what, details=''):
-        now = time.perf_counter()
-        ms = f'{1000*(now - self.clock):8.2f} ms  ' if self.times else ''
+        ms = f'{1000*(time.perf_counter() - self.clock):8.2f} ms  '*self.times
         print(f'{"   "*depth + what:22}{ms}{details}'.rstrip())
+        self.clock = time.perf_counter()
 
     def __call__(self, event, listeners=None):
         if event in _BEFORE: self.note(3, _BEFORE[event])
@@ -576,21 +307,133 @@ class _Traced(Learner):
         names = ', '.join(type(cb).__name__ for cb,_ in self.listeners[event])
         depth = 2 - event.endswith(('epoch', 'train')) - 2*('fit' in event)
         if event != 'after_fit': self.note(depth, event, names)
-        self.clock = time.perf_counter()
         if event == 'after_batch': raise CancelFitException
 
-# %% ../nbs/05_learner.ipynb #d803f1ed
-def trace(
-    learn: Learner,  # it is left as it was
-    times: bool = True,  # with milliseconds?
-):
-    "Print what happens in the first batch of a fit: events, who hears, steps."
-    with learn.twin(kind=_Traced) as twin:
-        same = {id(learn): twin, id(learn.dls): learn.dls,
-                id(learn.model): twin.model}
-        twin.cbs = deepcopy(learn.cbs, same)
-        twin.times,twin.clock = times,time.perf_counter()
-        twin.fit(1)
+# %% ../nbs/05_learner.ipynb #399c5f83
+class _Steps(Callback):
+    order = -10
+    def __init__(self,
+        beta: float = 0.98,  # share of the smoothed loss that is kept
+    ):
+        self.beta,self.avg,self.new,self.names,self.values = beta,0.,[],[],[]
+        self.lrs,self.moms,self.losses,self.iters = [],[],[],[]
+
+    def after_step(self):
+        g = self.learn.opt.param_groups[-1]
+        self.lrs.append(g['lr']); self.moms.append(_mom(g))
+        self.new.append(self.learn.loss.detach())
+
+    def smooth(self):
+        "Add the new losses to the running average."
+        for loss in map(float, self.new):
+            self.avg = self.beta*self.avg + (1 - self.beta)*loss
+            self.losses.append(self.avg/(1 - self.beta**(len(self.losses)+1)))
+        self.new = []
+
+# %% ../nbs/05_learner.ipynb #75a8beb9
+class Recorder(_Steps, always=True):
+    "The history: loss, rate and momentum of each step, and a row an epoch."
+    def before_fit(self):
+        learn = self.learn
+        if not learn.start_epoch: self.__init__(self.beta)
+        self.names = ['train_loss'] if learn.dls.valid is None else [
+            'train_loss', 'valid_loss', *map(_name, learn.metrics)]
+
+    def before_validate(self):
+        self.results = []
+        for m in self.learn.metrics:
+            if hasattr(m, 'reset'): m.reset()
+
+    def after_loss(self):
+        learn = self.learn
+        if learn.training: return
+        found = [_call(getattr(m, 'update', m), learn.pred, learn.yb)
+                 for m in learn.metrics]
+        self.results.append((_len(learn.yb), learn.loss, *found))
+
+# %% ../nbs/05_learner.ipynb #7f2015d8
+def _name(f):
+    return getattr(f, '__name__', None) or _name(getattr(f, 'func', type(f)))
+def _len(b):    # the length of the first tensor in `b`
+    if isinstance(b, dict): b = list(b.values())
+    return _len(b[0]) if isinstance(b, (list, tuple)) else len(b)
+Recorder.after_fit = Recorder.smooth
+Learner.recorder = property(lambda self: next(
+    cb for cb in self.cbs if isinstance(cb, Recorder)))
+
+# %% ../nbs/05_learner.ipynb #566c940c
+@patch
+def _row(self:Recorder, *means):
+    self.iters.append(len(self.losses))
+    self.values.append([*(self.losses[-1:] or [math.nan]), *means])
+
+@patch
+def after_train(self:Recorder):
+    "Bring the average up to date; without validation it is the row."
+    self.smooth()
+    if self.learn.dls.valid is None: self._row()
+
+@patch
+def after_validate(self:Recorder):
+    "End the row, with means over all items."
+    if not self.results: return    # all was cancelled
+    ns,*found = zip(*self.results)
+    def value(m, o):
+        if hasattr(m, 'compute'): return float(m.compute())
+        return sum(n*float(v) for n,v in zip(ns, o))/sum(ns)
+    self._row(*map(value, (None, *self.learn.metrics), found))
+
+# %% ../nbs/05_learner.ipynb #49ab2c2c
+class Progress(Callback, always=True):
+    "A table, a row an epoch, with a bar in notebooks and terminals."
+    order,bar,rows = 70,None,0
+    def before_fit(self):
+        learn,self.bar,self.start = self.learn,None,time.time()
+        self.rows = len(learn.recorder.values)
+        if learn.bar and (IN_NOTEBOOK or sys.stdout.isatty()):
+            from fastprogress import master_bar    # slow to import
+            n = learn.n_epoch*max(learn.n_iter, 0)
+            self.bar = master_bar(range(n), total=n or 'noinfer')
+            self.bar.update(0)
+        self._write('epoch', *learn.recorder.names, 'time')
+
+    def _write(self, *row):
+        if self.bar: self.bar.write(row, table=True)
+        elif self.learn.bar: print('  '.join(f'{o:>10}' for o in row))
+
+    def after_step(self):
+        if self.bar: self.bar.update(len(self.learn.recorder.lrs))
+
+# %% ../nbs/05_learner.ipynb #38fb8fa2
+@patch
+def after_epoch(self:Progress):
+    "Show the epoch's row, if there is one, and the curves if asked to."
+    rec,seconds = self.learn.recorder,int(time.time() - self.start)
+    self.start = time.time()
+    if len(rec.values) == self.rows: return    # the epoch was cancelled
+    self.rows,row = len(rec.values),[f'{o:.6f}' for o in rec.values[-1]]
+    clock = f'{seconds//60:02d}:{seconds%60:02d}'
+    self._write(str(self.learn.epoch), *row, clock)
+    valid = [o[1] for o in rec.values if len(o) > 1]
+    curves = [(range(len(rec.losses)), rec.losses), (rec.iters, valid)]
+    if self.bar and self.learn.bar == 'plot':
+        self.bar.update_graph(curves[:1 + bool(valid)])
+
+@patch
+def after_fit(self:Progress):
+    "Say if it was interrupted."
+    if self.bar: self.bar.on_iter_end()
+    if self.learn.bar and self.learn.interrupted: print(
+        f'Interrupted in {self.learn.interrupted}; whole steps are kept.')
+
+# %% ../nbs/05_learner.ipynb #6288d141
+@patch
+@contextmanager
+def no_bar(self:Learner):
+    "Fits in this block print nothing."
+    old,self.bar = self.bar,False
+    try: yield
+    finally: self.bar = old
 
 # %% ../nbs/05_learner.ipynb #e783deb8
 def combined_cos(
@@ -627,16 +470,14 @@ class ParamScheduler(Callback):
         scheds: dict,  # 'lr', 'mom' -> function of the share that is done
     ): self.scheds = scheds
 
-    def before_fit(self):
-        if self.learn.n_iter < 0: raise FitError(
-            'a schedule needs a number of batches; this data has no length')
+    def before_fit(self): _need(self.learn.n_iter >= 0,
+        'data of no length', 'a number of batches, which a schedule needs')
 
     def before_batch(self):
         learn = self.learn
         if not learn.training: return
         done = (learn.epoch + learn.iter/learn.n_iter)/learn.n_epoch
-        now = {k: f(min(done, 1.)) for k,f in self.scheds.items()}
-        learn.set_hypers(**now)
+        learn.set_hypers(**{k: f(min(done, 1.)) for k,f in self.scheds.items()})
 
 # %% ../nbs/05_learner.ipynb #a17f94d3
 @patch
@@ -657,27 +498,159 @@ def fit_one_cycle(self:Learner,
         'lr': combined_cos(pct_start, top/div, top, top/div_final)})
     self._fit(n_epoch, top, [sched, *_callbacks(cbs)], call)
 
+# %% ../nbs/05_learner.ipynb #1efcad15
+class Checks(Callback, always=True):
+    "Looks at what a fit was given, before anything is changed."
+    order = -100
+    def before_fit(self):
+        learn,lr,f = self.learn,self.learn.fit_lr,self.learn.loss_func
+        _need(learn.n_epoch >= 0, f'{learn.n_epoch} epochs', '0 or more')
+        _need(0 < lr < math.inf, f'lr={lr}', 'a rate above 0')
+        _need(callable(f), f'loss_func={f!r}', 'a function')
+        _need(learn.dls.train is not None and learn.n_iter, 'no training data',
+              'at least one batch')
+    def before_batch(self): _need(self.learn.yb is not None,
+        'a batch without targets', 'a pair: inputs and targets')
+    def after_train(self): _need(self.learn.iter >= 0, 'no batch', 'one: is '
+        'drop_last set, or the data an iterator, which can be used once only?')
+    after_validate = after_train
+
+# %% ../nbs/05_learner.ipynb #c9cdbc28
+def to_device(
+    b: Tensor | dict | list | tuple,  # tensors, in containers of any depth
+    device: str | torch.device,  # where to
+) -> Tensor | dict | list | tuple:  # the same, on `device`
+    "Move a batch; what is there already, or is no tensor, stays as it is."
+    if torch.is_tensor(b): return b if b.device == device else b.to(device)
+    if isinstance(b, dict):
+        return {k: to_device(v, device) for k,v in b.items()}
+    if not isinstance(b, (list, tuple)): return b
+    new = [to_device(o, device) for o in b]
+    return type(b)(*new) if hasattr(b, '_fields') else type(b)(new)
+
+# %% ../nbs/05_learner.ipynb #4d61e497
+@patch
+def _move(self:Learner):
+    for o in (self.model, self.loss_func, *self.metrics):
+        if isinstance(o, nn.Module): o.to(self.dls.device)
+
+class ToDevice(Callback, always=True):
+    "Takes model, loss and metrics and each batch to the device of the data."
+    order = -90
+    def before_fit(self): self.learn._move()
+    def before_batch(self):
+        learn,device = self.learn,self.learn.dls.device
+        learn.xb = to_device(learn.xb, device)
+        learn.yb = to_device(learn.yb, device)
+
+# %% ../nbs/05_learner.ipynb #83a6d0ab
+class StopOnNaN(Callback, always=True):
+    "Ends a fit whose loss is not finite, on the CPU before that step."
+    order = -20
+    def before_fit(self): self.learn.loss = torch.zeros(())
+    def after_loss(self):
+        if self.learn.loss.is_cpu: self.look()    # elsewhere it would wait
+
+    def look(self):
+        "Is the loss finite?"
+        learn,loss = self.learn,self.learn.loss.item()
+        if math.isfinite(loss): return
+        whole = all(p.isfinite().all() for p in learn.model.parameters())
+        raise FitError(f'the loss is {loss} in {learn.where()}, at a learning '
+            f'rate of {learn.opt.param_groups[-1]["lr"]:.3g}: try a tenth of '
+            'it, and look for NaN in the inputs and for log(0) in the loss'
+            + ('' if whole else '. The weights are ruined: begin again'))
+    after_train = after_validate = look
+
+# %% ../nbs/05_learner.ipynb #a6445158
+def _answer(f): return signal.signal(signal.SIGINT, f)
+
+class Interrupt(Callback, always=True):
+    "Lets Ctrl-C wait for the end of the batch; a second one does not wait."
+    order,old,pressed = 100,None,False
+    def before_fit(self):
+        if (threading.current_thread() is threading.main_thread() and
+            signal.getsignal(signal.SIGINT) not in (None, signal.SIG_IGN)):
+            self.old = _answer(self._press)
+
+    def _press(self, *_):
+        _answer(self.old); self.pressed = True
+        self.learn.listeners['after_batch'].append((self, self._stop))
+
+    def _stop(self):
+        if self.pressed: self.pressed = False; raise KeyboardInterrupt
+
+    def after_fit(self):
+        if self.old: _answer(self.old)
+        self.old = None
+        self._stop()    # it was pressed after the last batch
+
+# %% ../nbs/05_learner.ipynb #de9fc8ad
+def generators(
+    learn: Learner,  # whose loaders and callbacks are searched
+    cbs: Iterable = (),  # more callbacks
+) -> dict:  # name -> `torch.Generator`
+    "The random generators that a fit draws from."
+    found,device = {'PyTorch': torch.default_generator},learn.dls.device
+    if device.type == 'cuda':
+        found['CUDA'] = torch.cuda.default_generators[device.index]
+    def search(name, o, depth):
+        for k,v in getattr(o, '__dict__', {}).items():
+            new = f'{name}.{k}'
+            if isinstance(v, torch.Generator):
+                found[new + "'"*sum(o.strip("'") == new for o in found)] = v
+            elif depth and k != 'learn': search(new, v, depth - 1)
+    search('dls', learn.dls, 4)
+    for cb in (*learn.cbs, *cbs): search(type(cb).__name__, cb, 1)
+    return found
+
+# %% ../nbs/05_learner.ipynb #3a4dc5d2
+@patch
+@contextmanager
+def twin(self:Learner,
+    cbs: Callback | list | None = None,  # the callbacks of the twin
+):  # the twin
+    "A Learner with a copy of the model, for trials; chance is put back after."
+    states = [(g, g.get_state()) for g in generators(self).values()]
+    try: yield Learner(self.dls, deepcopy(self.model), self.loss_func,
+                       self.opt_func, self.lr, self.metrics, cbs, bar=False)
+    finally:
+        for g,state in states: g.set_state(state)
+
+# %% ../nbs/05_learner.ipynb #d803f1ed
+def trace(
+    learn: Learner,  # it is left as it was
+    times: bool = True,  # with milliseconds?
+):
+    "Print what happens in the first batch of a fit: events, who hears, steps."
+    with learn.twin() as twin:
+        same = {id(learn): twin, id(learn.dls): learn.dls,
+                id(learn.model): twin.model}
+        twin.cbs = deepcopy(learn.cbs, same)
+        twin.__class__,twin.times = _Traced,times
+        twin.fit(1)
+
 # %% ../nbs/05_learner.ipynb #ff9a774a
 @patch
 @torch.no_grad()
 def _predict(self:Learner, xb):
     modes = [(m, m.training) for m in self.model.modules()]
-    self.model.to(self.dls.device).eval()
-    try: return self.model(to_device(xb, self.dls.device))
+    self._move(); self.model.eval()
+    try: return _call(self.model, to_device(xb, self.dls.device))
     finally:
         for m,mode in modes: m.training = mode
+
+def _cat(o):
+    if torch.is_tensor(o[0]): return torch.cat(o)
+    return tuple(map(_cat, zip(*o))) if o[0] is not None else None
 
 @patch
 def get_preds(self:Learner,
     dl: Iterable | None = None,  # pairs, or inputs alone; validation if None
 ) -> tuple:  # predictions and targets (or None) of all items, on the CPU
     "Predict for a whole dataset, in the order in which it comes."
-    preds,targs = [],[]
-    for b in self.dls.valid if dl is None else dl:
-        xb,*yb = b if isinstance(b, (list, tuple)) else [b]
-        preds.append(self._predict(xb).cpu())
-        targs += [o.cpu() for o in yb]
-    return torch.cat(preds), torch.cat(targs) if targs else None
+    batches = map(self.split, self.dls.valid if dl is None else dl)
+    return _cat([to_device((self._predict(x), y), 'cpu') for x,y in batches])
 
 # %% ../nbs/05_learner.ipynb #332ae5bc
 def class_probs(
@@ -706,21 +679,8 @@ def confusion_matrix(self:Learner,
 ) -> Tensor:  # int64 `(k,k)`, a row for each true class
     "Count how often which class was taken for which."
     preds,targs = self.get_preds(dl)
-    probs = class_probs(preds)
-    classes = range(probs.shape[-1])
-    return _confusion(probs.argmax(-1), targs.view(-1).long(), classes)
-
-@patch
-@torch.no_grad()
-def top_losses(self:Learner,
-    k: int = 9,  # how many
-    dl: Iterable | None = None,  # pairs; the validation data if None
-) -> tuple:  # the losses, the largest first, and where the items are
-    "What the model is most wrong about, or most surely."
-    losses = torch.stack([self.loss_func(p[None], t[None]).cpu()
-        for xb,yb in (self.dls.valid if dl is None else dl)
-        for p,t in zip(self._predict(xb), to_device(yb, self.dls.device))])
-    return tuple(losses.topk(min(k, len(losses))))
+    ps,targs = class_probs(preds),targs.view(-1).long()
+    return _confusion(ps.argmax(-1), targs, range(ps.shape[-1]))
 
 # %% ../nbs/05_learner.ipynb #a0da3264
 @patch
@@ -732,6 +692,18 @@ def show_results(self:Learner,
     xb,yb = next(iter(self.dls.valid if dl is None else dl))
     says = class_probs(self._predict(xb[:n])).argmax(-1).tolist()
     names,side = self.dls.vocab or range(1000),math.isqrt(xb[0].numel())
-    titles = [f'{names[p]}' if p == t else f'{names[p]} ({names[t]})'
+    titles = [f'{names[p]}' + f' ({names[t]})'*(p != t)
               for p,t in zip(says, yb.view(-1).long().tolist())]
     show_images(xb[:n].view(-1, side, side).cpu(), titles)
+
+# %% ../nbs/05_learner.ipynb #13f61ad2
+@patch
+def top_losses(self:Learner,
+    k: int = 9,  # how many
+    dl: Iterable | None = None,  # pairs; the validation data if None
+) -> tuple:  # the losses, the largest first, and where the items are
+    "What the model is most wrong about, or most surely."
+    both = to_device(self.get_preds(dl), self.dls.device)
+    losses = torch.stack([self.loss_func(*o) for o in zip(*(
+        t.unsqueeze(1) for t in both))]).cpu()
+    return tuple(losses.topk(min(k, len(losses))))

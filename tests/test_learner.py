@@ -218,6 +218,145 @@ def test_training_without_validation():
     assert [o[0] for o in learn.recorder.values] == [learn.recorder.losses[i - 1] for i in learn.recorder.iters]
     assert len(out.getvalue().splitlines()) == 4
 
+# ---- metrics, several inputs and targets ----
+
+class Right:
+    "A metric of torchmetrics' form: the share of right answers, added up by itself."
+    def __init__(self): self.resets,self.reset_ = 0,None
+    def reset(self): self.right = self.n = 0; self.resets += 1
+    def update(self, pred, yb): self.right += ((pred > 0) == (yb == 1)).sum(); self.n += len(yb)
+    def compute(self): return self.right/self.n
+
+def test_metrics_with_a_memory():
+    uneven = [(X[i:j], Y[i:j]) for i,j in ((0, 20), (20, 23), (23, 24))]
+    learn = quiet(DataLoaders(data().train, uneven, 'cpu'), metrics=[batch_accuracy, right := Right()])
+    learn.fit(3)
+    assert learn.recorder.names[2:] == ['batch_accuracy', 'Right'] and right.resets == 3
+    for row in learn.recorder.values: assert math.isclose(row[2], row[3], abs_tol=1e-6) and isinstance(row[3], float)
+    assert math.isclose(learn.recorder.values[-1][3], batch_accuracy(learn.model(X[:24]), Y[:24]).item(), abs_tol=1e-6)
+    class Module(nn.Module, Right):
+        def __init__(self): nn.Module.__init__(self); Right.__init__(self); self.register_buffer('b', torch.zeros(1))
+    learn = quiet(metrics=Module())
+    learn.dls.device = torch.device('meta')
+    with pytest.raises(Exception): learn.fit(1)
+    assert learn.metrics[0].b.device.type == 'meta'          # it was sent to where the data is
+
+def test_metrics_of_torchmetrics():
+    tm = pytest.importorskip('torchmetrics')
+    learn = quiet(loss_func=lambda p, t: bce(p, t.float()), metrics=[batch_accuracy, tm.classification.BinaryAccuracy(0.5)])
+    learn.fit(2)
+    for row in learn.recorder.values: assert math.isclose(row[2], row[3], abs_tol=1e-6)
+
+class Two(nn.Module):
+    "Two inputs, and one or two outputs."
+    def __init__(self, n_out=1): super().__init__(); self.a,self.b,self.n_out = net(1),net(2),n_out
+    def forward(self, u, v): return self.a(u) + self.b(v) if self.n_out == 1 else (self.a(u), self.b(v))
+
+def test_several_inputs_are_arguments_of_the_model():
+    "As fastai has them: all but the last of a batch are inputs, unless n_inp says otherwise."
+    batches = [(X[i:j], X[i:j]**2, Y[i:j]) for i,j in ((0, 10), (10, 13))]
+    learn = quiet(DataLoaders(batches, batches, 'cpu'), Two(), metrics=batch_accuracy)
+    learn.fit(2)
+    with torch.no_grad(): p = learn.model(X[:13], X[:13]**2)
+    check(tensor(learn.recorder.values[-1][1:]), torch.stack([bce(p, Y[:13]), batch_accuracy(p, Y[:13])]), tol=1e-5)
+    preds,targs = learn.get_preds()
+    check(preds, p); assert torch.equal(targs, Y[:13])
+    learn.dls.n_inp = 2                                       # so that inputs alone are known as such
+    preds,targs = learn.get_preds([b[:2] for b in batches])
+    check(preds, p); assert targs is None
+    nested = quiet(DataLoaders([((X[:5], X[:5]), Y[:5])], device='cpu'), Two())
+    nested.model.forward = lambda pair: nested.model.a(pair[0]) + nested.model.b(pair[1])
+    nested.fit(1)                                             # a pair that is one input stays one
+
+def test_several_targets_are_arguments_of_loss_and_metrics():
+    batches = [(X[i:j], Y[i:j], 1 - Y[i:j]) for i,j in ((0, 10), (10, 13))]
+    def loss(p, s, t): return bce(p, s) + 0.1*bce(-p, t)
+    learn = quiet(DataLoaders(batches, batches, 'cpu', n_inp=1), loss_func=loss, metrics=lambda p, s, t: batch_accuracy(-p, t))
+    learn.fit(2)
+    with torch.no_grad(): p = learn.model(X[:13])
+    check(tensor(learn.recorder.values[-1][1:]), torch.stack([loss(p, Y[:13], 1 - Y[:13]), batch_accuracy(-p, 1 - Y[:13])]), tol=1e-5)
+    preds,(s,t) = learn.get_preds()
+    check(preds, p); assert torch.equal(s, Y[:13]) and torch.equal(t, 1 - Y[:13])
+
+def test_several_outputs():
+    batches = [(X[i:j], X[i:j], Y[i:j]) for i,j in ((0, 10), (10, 13))]
+    learn = quiet(DataLoaders(batches, batches, 'cpu'), Two(2), loss_func=lambda ps, t: bce(ps[0], t) + bce(ps[1], t))
+    learn.fit(1)
+    (a,b),targs = learn.get_preds()
+    assert a.shape == b.shape == targs.shape == (13, 1)
+
+def test_training_without_targets_is_refused():
+    for train in ([X[:2]], [(X[:5],)], [[X[:5]]]):
+        with pytest.raises(FitError, match='without targets'): quiet(DataLoaders(train, device='cpu')).fit(1)
+
+def test_several_batches_of_training_that_are_all_cancelled():
+    def skip(learn):
+        if learn.training: raise CancelBatchException
+    learn = quiet(metrics=batch_accuracy)
+    learn.fit(1, cbs=Do('before_batch', skip))
+    row, = learn.recorder.values
+    assert len(row) == 3 and math.isnan(row[0]) and not math.isnan(row[1])
+
+# ---- what is printed ----
+
+def test_one_argument_prints_nothing():
+    out = io.StringIO()
+    with redirect_stdout(out): Learner(data(), net(), bce, torch.optim.SGD, bar=False).fit(2)
+    assert out.getvalue() == ''
+    learn = Learner(data(), net(), bce, torch.optim.SGD, bar='plot')
+    with redirect_stdout(out):
+        learn.fit(2)                                          # no notebook: the table alone
+        with learn.no_bar(): learn.fit(1)
+    assert len(out.getvalue().splitlines()) == 3 and learn.bar == 'plot'
+
+@pytest.mark.parametrize('valid', (True, False))
+def test_curves_while_it_trains(valid, monkeypatch):
+    import fastprogress
+    from mnist_from_scratch import learner as module
+    class Bar:
+        def __init__(self, gen, total=None): self.at,self.graphs,self.lines,self.total = [],[],[],total; bars.append(self)
+        def update(self, n): self.at.append(n)
+        def write(self, row, table=False): self.lines.append(row)
+        def update_graph(self, graphs): self.graphs.append([(list(a), list(b)) for a,b in graphs])
+        def on_iter_end(self): self.ended = True
+    bars = []
+    monkeypatch.setattr(fastprogress, 'master_bar', Bar); monkeypatch.setattr(module, 'IN_NOTEBOOK', True)
+    dls = data() if valid else DataLoaders(data().train, device='cpu')
+    learn = Learner(dls, net(), bce, torch.optim.SGD, bar='plot')
+    learn.fit(3); learn.bar = True; learn.fit(1)
+    a,b = bars
+    assert a.at == list(range(13)) and a.total == 12 and len(a.lines) == 4 and a.ended and b.graphs == []
+    assert [len(g) for g in a.graphs] == [1 + valid]*3 and [len(g[0][1]) for g in a.graphs] == [4, 8, 12]
+    if valid: assert a.graphs[-1][1][0] == [4, 8, 12] and len(a.graphs[-1][1][1]) == 3
+
+def test_a_callback_can_stop_early():
+    class StopAt(Callback):
+        def after_epoch(self):
+            if self.learn.recorder.values[-1][2] > 0.6: raise CancelFitException
+    learn = quiet(metrics=batch_accuracy)
+    learn.fit(100, cbs=StopAt())
+    assert 0 < len(learn.recorder.values) < 100 and learn.recorder.values[-1][2] > 0.6
+    assert all(o[2] <= 0.6 for o in learn.recorder.values[:-1])
+
+def test_who_owns_a_step_that_two_replace():
+    class A(Callback):
+        order = 5
+        def backward(self, loss): loss.backward(); seen.append('A')
+    class B(A):
+        order = 4
+        def backward(self, loss): loss.backward(); seen.append('B')
+    seen = []
+    quiet().fit(1, cbs=[A(), B()])
+    assert set(seen) == {'A'} and len(seen) == 4
+
+def test_top_losses_before_a_fit_with_weights_of_the_loss():
+    learn = quiet(loss_func=nn.BCEWithLogitsLoss(pos_weight=tensor([2.])))
+    losses,where = learn.top_losses(5)
+    check(losses, torch.stack([learn.loss_func(learn.model(X[50 + i:51 + i]), Y[50 + i:51 + i]) for i in where]).detach())
+    learn.dls.device = torch.device('meta')
+    learn._move()
+    assert learn.loss_func.pos_weight.device.type == 'meta'
+
 # ---- optimizers, groups and schedules ----
 
 def test_unfrozen_and_replaced_layers_learn():
@@ -384,7 +523,7 @@ def test_what_a_fit_is_given_is_checked_before_anything_changes():
     learn = quiet(DataLoaders(None, data().valid, 'cpu'))
     with pytest.raises(FitError, match='no training data'): learn.fit(1)
     fails('a pair', train=[X[:2]])
-    fails('.', train=[X[:5]], kind=ValueError); fails('.', train=[1, 2], kind=TypeError)
+    fails('a pair', train=[X[:5]]); fails('.', train=[1, 2], kind=TypeError)
     fails('.', lambda p, t: bce(p, t).item())
     fails('.', lambda p, t: bce(p, t, reduction='none'))
     fails('.', lambda p, t: bce(p.detach(), t), kind=RuntimeError)
@@ -526,8 +665,9 @@ def test_all_generators_are_found():
 def test_generators_of_two_callbacks_of_one_class():
     class Mine(Callback):
         def __init__(self): self.gen = torch.Generator()
-    a,b = Mine(),Mine()
-    assert {id(a.gen), id(b.gen)} <= {id(o) for o in generators(quiet(cbs=[a, b])).values()}
+    cbs = [Mine() for _ in range(3)]
+    found = generators(quiet(cbs=cbs))
+    assert {id(o.gen) for o in cbs} <= {id(o) for o in found.values()} and "Mine.gen''" in found
 
 # ---- predictions ----
 
