@@ -31,7 +31,7 @@ __all__ = ['EVENTS', 'STEPS', 'adam', 'default_device', 'DataLoaders', 'Callback
 # %% ../nbs/05_learner.ipynb #8626fb93
 import math, signal, sys, threading, time
 from collections.abc import Callable, Iterable
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from copy import deepcopy
 from difflib import get_close_matches
 from functools import partial
@@ -126,12 +126,15 @@ class Learner:
 # %% ../nbs/05_learner.ipynb #bc2bf9c7
 class _Several(tuple): "Inputs or targets, each an argument of its own."
 def _call(f, *args):
-    return f(*(o for a in args for o in (a if type(a) is _Several else (a,))))
+    if _Several in map(type, args): args = [
+        o for a in args for o in (a if type(a) is _Several else (a,))]
+    return f(*args)
 
+# %% ../nbs/05_learner.ipynb #444dbdbf
 @patch
 def forward(self:Learner, xb: Tensor) -> Tensor:
     "The first step: predict."
-    return _call(self.model, xb)
+    return self.model(*xb) if type(xb) is _Several else self.model(xb)
 @patch
 def get_loss(self:Learner, out: Tensor, yb: Tensor) -> Tensor:
     "The second: how wrong the predictions are, as a single number."
@@ -162,8 +165,8 @@ def split(self:Learner,
     "Take a batch apart."
     if torch.is_tensor(batch): return batch, None
     n = getattr(self.dls, 'n_inp', None) or max(1, len(batch) - 1)
-    def one(o): return o[0] if len(o) == 1 else _Several(o) or None
-    return one(batch[:n]), one(batch[n:])
+    return _one(batch[:n]), _one(batch[n:])
+def _one(o): return o[0] if len(o) == 1 else _Several(o) or None
 
 # %% ../nbs/05_learner.ipynb #dedab128
 @patch
@@ -205,7 +208,8 @@ def within(self:Learner,
     "An event, `body`, and another event, which comes also if it is cancelled."
     try: self(f'before_{what}'); body()
     except cancel: pass
-    with suppress(cancel): self(f'after_{what}')
+    try: self(f'after_{what}')
+    except cancel: pass
 
 # %% ../nbs/05_learner.ipynb #34f7c227
 @patch
@@ -290,8 +294,7 @@ def fit(self:Learner,
     self._fit(n_epoch, lr, _callbacks(cbs), call)
 
 # %% ../nbs/05_learner.ipynb #f0bf5598
-_BEFORE = dict(after_pred='forward', after_loss='get_loss',
-               before_step='backward', after_step='step')
+_BEFORE = dict(zip(EVENTS[4:8], STEPS))    # which step leads to which event
 
 class _Traced(Learner):
     times,clock = False,0.
