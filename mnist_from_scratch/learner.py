@@ -31,7 +31,7 @@ __all__ = ['EVENTS', 'STEPS', 'adam', 'default_device', 'DataLoaders', 'Callback
 # %% ../nbs/05_learner.ipynb #8626fb93
 import math, signal, sys, threading, time
 from collections.abc import Callable, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from difflib import get_close_matches
 from functools import partial
@@ -129,6 +129,8 @@ def _call(f, *args):
     if _Several in map(type, args): args = [
         o for a in args for o in (a if type(a) is _Several else (a,))]
     return f(*args)
+def _mom(g):
+    return g['betas'][0] if 'betas' in g else g.get('mom', g.get('momentum', 0))
 
 # %% ../nbs/05_learner.ipynb #444dbdbf
 @patch
@@ -208,8 +210,7 @@ def within(self:Learner,
     "An event, `body`, and another event, which comes also if it is cancelled."
     try: self(f'before_{what}'); body()
     except cancel: pass
-    try: self(f'after_{what}')
-    except cancel: pass
+    with suppress(cancel): self(f'after_{what}')
 
 # %% ../nbs/05_learner.ipynb #34f7c227
 @patch
@@ -221,11 +222,14 @@ def all_batches(self:Learner,
     self.training,self.iter = training,-1
     self.model.train(training)
     self('before_train' if training else 'before_validate')
-    for self.iter,batch in enumerate(dl):
+    for batch in dl:
+        self.iter += 1
         self.xb,self.yb = self.split(batch)
         self.within('batch', CancelBatchException, self.one_batch)
+        self.xb = self.yb = batch = None    # the next may have its memory
     self('after_train' if training else 'after_validate')
 
+# %% ../nbs/05_learner.ipynb #b2e72d57
 @patch
 def one_epoch(self:Learner):
     "Train, then measure."
@@ -235,9 +239,6 @@ def one_epoch(self:Learner):
     with torch.no_grad(): self.all_batches(self.dls.valid, False)
 
 # %% ../nbs/05_learner.ipynb #2a028af2
-def _mom(g):
-    return g['betas'][0] if 'betas' in g else g.get('mom', g.get('momentum', 0))
-
 @patch
 def _new_opt(self:Learner, lr):
     ps = [p for p in self.model.parameters() if p.requires_grad]

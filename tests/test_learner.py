@@ -1,5 +1,5 @@
 "What the Learner must do at every event and survive: the plumbing of chapter 05, and each fault that was found in its first edition."
-import io, math, os, signal, subprocess, sys, threading
+import gc, io, math, os, signal, subprocess, sys, threading, weakref
 from contextlib import redirect_stdout
 from copy import deepcopy
 from functools import partial, partialmethod
@@ -296,6 +296,22 @@ def test_several_batches_of_training_that_are_all_cancelled():
     learn.fit(1, cbs=Do('before_batch', skip))
     row, = learn.recorder.values
     assert len(row) == 3 and math.isnan(row[0]) and not math.isnan(row[1])
+
+def test_a_batch_is_let_go_before_the_next_is_made():
+    "It was kept until the next had come: on a graphics card twice the memory, on the CPU a cold cache."
+    alive = []
+    class Counted:
+        def __len__(self): return 5
+        def __iter__(self):
+            for i in range(5):
+                gc.collect()
+                alive.append(sum(o() is not None for o in refs))
+                xb = X[i:i + 4].clone(); refs.append(weakref.ref(xb))
+                yield xb, Y[i:i + 4]
+                del xb
+    refs = []
+    quiet(DataLoaders(Counted(), device='cpu'), model=nn.Linear(8, 1)).fit(1)
+    assert alive == [0]*5
 
 # ---- what is printed ----
 
