@@ -298,6 +298,7 @@ class Progress(Callback):
 
     def after_step(self):
         if self.bar: self.bar.update(len(self.learn.recorder.lrs))
+Learner.defaults.append(Progress)
 
 # %% ../nbs/05_learner.ipynb #e5bf7b15
 @patch
@@ -316,7 +317,6 @@ def after_fit(self:Progress):
     if self.bar: self.bar.on_iter_end()
     if self.learn.bar and self.learn.interrupted: print(
         f'Interrupted in {self.learn.interrupted}; whole steps are kept.')
-Learner.defaults.append(Progress)
 
 # %% ../nbs/05_learner.ipynb #51bfaa30
 @patch
