@@ -13,7 +13,7 @@ Modules:
 - `mnist_from_scratch.ladder`: Every model of the book, fitted on this machine and compared by one command.
 - `mnist_from_scratch.learner`: The training loop, once and for all: data, model, loss and optimizer in one object, and a place to hook in everything else.
 - `mnist_from_scratch.linear`: The first model that learns: one weight for each pixel, found by following the slope.
-- `mnist_from_scratch.mlp`: One bend between two linear layers changes everything: with it, a network can follow any curve.
+- `mnist_from_scratch.mlp`: One bend between two linear layers changes everything: with it, a network can follow any curve, given units enough.
 - `mnist_from_scratch.optimizers`: Steps with a memory: momentum, Adam and AdamW in a few lines each, schedules beside their controls, and a way to find a learning rate.
 - `mnist_from_scratch.own_digits`: The network leaves its box: ten hard digits to read against you, pictures of your own, and what it says to things that are no digits.
 - `mnist_from_scratch.pixel_similarity`: A baseline first: how many digits can be read with averages and nothing else?

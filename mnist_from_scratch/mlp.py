@@ -1,4 +1,4 @@
-"""One bend between two linear layers changes everything: with it, a network can follow any curve.
+"""One bend between two linear layers changes everything: with it, a network can follow any curve, given units enough.
 
 | new in the library | what it does |
 |---|---|
