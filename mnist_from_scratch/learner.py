@@ -48,6 +48,7 @@ from .linear import suiting
 from .pixel_similarity import confusion_matrix as _confusion
 from .tensors import show_images
 
+# %% ../nbs/05_learner.ipynb #05moved0
 __getattr__ = moved(__name__, SGD='optimizers.SGD', Adam='optimizers.Adam',
     LRFinder='optimizers.LRFinder', load_learner='saving.load_learner',
     SuggestedLRs='optimizers.SuggestedLRs',
