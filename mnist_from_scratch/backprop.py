@@ -220,6 +220,7 @@ def _nudged(model, x, targ):
 def _three_ways(model, x, targ):
     "Gradients of each parameter and of `x`: by hand, autograd's, slow ones."
     m,x = copy.deepcopy(model),x.clone()
+    m.layers[0].needs_input_grad = True     # for the row of the inputs
     m(x, targ)
     m.backward()
     hand = [t.g for t in (*m.parameters(), x)]

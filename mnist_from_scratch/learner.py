@@ -48,12 +48,6 @@ from .linear import suiting
 from .pixel_similarity import confusion_matrix as _confusion
 from .tensors import show_images
 
-# %% ../nbs/05_learner.ipynb #05moved0
-__getattr__ = moved(__name__, SGD='optimizers.SGD', Adam='optimizers.Adam',
-    LRFinder='optimizers.LRFinder', load_learner='saving.load_learner',
-    SuggestedLRs='optimizers.SuggestedLRs',
-    MixedPrecision='recipe.MixedPrecision')
-
 # %% ../nbs/05_learner.ipynb #62abbbb7
 def default_device() -> str:  # 'cuda', 'mps' or 'cpu'
     "The device to calculate on: a graphics card, if PyTorch finds one."
@@ -565,6 +559,8 @@ class Checks(Callback):
         _need(learn.n_epoch >= 0, f'{learn.n_epoch} epochs', '0 or more')
         _need(0 < lr < math.inf, f'lr={lr}', 'a rate above 0')
         _need(callable(f), f'loss_func={f!r}', 'a function')
+        _need(hasattr(learn.opt, 'param_groups'), f'{_name(learn.opt)}',
+              'an optimizer with param_groups')
         _need(learn.dls.train is not None and learn.n_iter, 'no training data',
               'at least one batch')
     def before_batch(self): _need(self.learn.yb is not None,
@@ -668,3 +664,9 @@ def trace(
         same = {id(learn): twin, id(learn.dls): learn.dls}
         twin.cbs = deepcopy(learn.cbs, same)
         twin.fit(1, cbs=_Trace())
+
+# %% ../nbs/05_learner.ipynb #05moved0
+__getattr__ = moved(__name__, SGD='optimizers.SGD', Adam='optimizers.Adam',
+    LRFinder='optimizers.LRFinder', load_learner='saving.load_learner',
+    SuggestedLRs='optimizers.SuggestedLRs',
+    MixedPrecision='recipe.MixedPrecision')

@@ -311,3 +311,12 @@ def test_memory_of_a_backward_pass_grows_with_the_batch_only():
         return peak(lambda: (model(x, targ), model.backward()))
     small, large = of(1000), of(4000)
     assert large < 4*small and large < 4000*50*4*6
+
+
+def test_the_report_of_a_model_that_gives_its_inputs_no_gradient():
+    g = torch.Generator().manual_seed(1)
+    first = Lin(torch.randn(4, 3, generator=g), torch.zeros(3))
+    first.needs_input_grad = False
+    model = Model([first, Relu(), Lin(torch.randn(3, 1, generator=g), torch.zeros(1))], Mse())
+    report = gradient_report(model, torch.randn(5, 4, generator=g), torch.randn(5, generator=g))
+    assert report["largest error"].max() < 1e-5 and not first.needs_input_grad

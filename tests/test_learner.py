@@ -449,7 +449,9 @@ def test_a_failed_optimizer_can_be_put_right():
     learn.opt_func = torch.optim.SGD
     learn.fit(1); assert len(learn.recorder.losses) == 4
     learn = quiet(opt_func=BasicOptim)
-    with pytest.raises(FitError, match='param_groups'): learn.fit(1)
+    was = weights(learn.model)
+    with pytest.raises(FitError, match='BasicOptim, expected an optimizer with param_groups'): learn.fit(1)
+    assert torch.equal(was, weights(learn.model))                # before any step
     learn.opt_func = torch.optim.SGD
     learn.fit(1); assert len(learn.recorder.losses) == 4
 
